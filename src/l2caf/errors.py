@@ -6,6 +6,7 @@
     ├── TailError (RuntimeError)     the part of the network after the layer cannot be replayed
     ├── OutputError (TypeError)      the network's output is no tensor and `output=` does not say which part to take
     ├── TargetError (ValueError)     a class that does not exist, or targets that do not fit the batch
+    ├── ConstraintError (ValueError) no such constraint, or one the grid cannot meet
     ├── FeatureError (ValueError)    the feature map is not finite, or zero throughout
     ├── WeightsError (ValueError)    weights that cannot be had, read, or fitted to the network
     ├── ModelError (ValueError)      no such network
@@ -42,6 +43,10 @@ class OutputError(L2CAFError, TypeError):
 
 class TargetError(L2CAFError, ValueError):
     """The classes asked for do not exist or do not fit the batch."""
+
+
+class ConstraintError(L2CAFError, ValueError):
+    """No such constraint, or one that cannot be met on the grid."""
 
 
 class FeatureError(L2CAFError, ValueError):

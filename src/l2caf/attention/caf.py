@@ -1,0 +1,232 @@
+"""`L2CAF`: options in, then call it on inputs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from l2caf.attention.discovery import LayerInfo, list_layers, locate, resolve_layer
+from l2caf.attention.output import OutputChoice, output_reader
+from l2caf.attention.result import Attention
+from l2caf.attention.solve import Solved, Solver, solve
+from l2caf.attention.targets import Target, resolve_targets
+from l2caf.constraints import UnitL2
+from l2caf.errors import FeatureError, LayerError, LayoutError, OutputError
+from l2caf.guard import borrow, unwrapped
+from l2caf.layouts import Layout, infer_layout, named_layout
+from l2caf.objectives import ClassSpecific, Objective, Oblivious
+from l2caf.shapes import Targets
+from l2caf.tail import Inputs, LayerCall, Tail, cut
+from l2caf.tail.replay import Keep
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where to cut the network for inputs of one shape; found once, on the first of them."""
+
+    name: str
+    layer: LayerCall
+    layout: Layout
+    keep: Keep | None
+
+
+class L2CAF:
+    """Where a network looks: the filter of unit L2 norm on one layer that keeps the output, or speaks for a class.
+
+    Attributes are the arguments. Nothing is done to the network before the call, and after it the network is as it
+    was. Source: Taha et al., ECCV 2020 (arXiv 2007.09748).
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+        >>> attention = L2CAF(net)(torch.rand(2, 3, 16, 16), target="top2")
+        >>> attention.filter.shape
+        torch.Size([2, 2, 7, 7])
+    """
+
+    def __init__(  # noqa: PLR0913  (the public options, all but the first two by keyword)
+        self,
+        model: nn.Module,
+        layer: str | nn.Module | None = None,
+        *,
+        constraint: str | UnitL2 = "l2",
+        objective: Objective | None = None,
+        solver: Solver = "auto",
+        output: OutputChoice = None,
+        layout: str | Layout | Callable[[Tensor], Layout | None] = "auto",
+        fast: bool = True,
+    ) -> None:
+        """Options for all calls.
+
+        Args:
+            model: any vision network.
+            layer: dotted name or module; None for the last layer with a grid whose positions reach the output.
+            constraint: `"l2"` or a constraint object.
+            objective: None for Eq. 1 without targets and Eq. 2 as printed with them; or e.g. `ClassSpecific("mean")`.
+            solver: `"auto"` (exact where the tail is affine), `"exact"`, `"descent"`, or a solver's options.
+            output: which part of the network's output to explain, where it is no tensor: index, key or function.
+            layout: `"auto"`, a name, a layout, or a function from feature map to layout.
+            fast: replay only what comes after the layer; False runs the whole network at every step (the paper's
+                vanilla form, for timing; only with `solver="descent"`).
+        """
+        self.model = model
+        self.layer = layer
+        self.constraint = constraint
+        self.objective = objective
+        self.solver = solver
+        self.output = output
+        self.layout = layout
+        self.fast = fast
+        self._plans: dict[tuple[torch.Size, ...], _Plan] = {}
+
+    def __call__(self, inputs: Any, target: Target = None) -> Attention:
+        """Explain a batch.
+
+        Args:
+            inputs: what the network takes: a tensor (b, ...), a tuple of positional or a mapping of keyword arguments.
+            target: None (class-oblivious, Eq. 1); an int or a list of k ints; a tensor (b,) or (b, k); `"top1"`, `"top5"`.
+
+        Returns:
+            Filters for every input and target, with losses and certificates.
+
+        Raises:
+            LayerError: if the layer does not exist, has no grid, or does not reach the output.
+            LayoutError: if space cannot be told from the inputs.
+            TailError: if the network cannot be replayed, or is not affine where `solver="exact"`.
+            OutputError: if the network's output is not a finite tensor.
+            TargetError: if a class does not exist or the targets do not fit the batch.
+            FeatureError: if the feature map of an input is not finite, or zero.
+        """
+        model = unwrapped(self.model)
+        call = Inputs.ensure(inputs)
+        constraint = UnitL2.ensure(self.constraint)
+        with torch.inference_mode(mode=False), torch.no_grad(), borrow(model):
+            name, tail = self._cut(model, call)
+            constraint.check(tail.n_positions)
+            targets = resolve_targets(target, tail.reference)
+            goal = self._objective(targets).goal(tail.reference, targets)
+            solved = solve(tail, goal, self.solver, constraint)
+        return _attention(solved, tail, targets, name, call)
+
+    def layers(self, inputs: Any) -> list[LayerInfo]:
+        """Every layer with a spatial grid, and how much of it reaches the output.
+
+        Args:
+            inputs: as for a call; the first of the batch is used.
+
+        Returns:
+            Layers in the order in which they finish; `is_default` marks the one that `layer=None` takes.
+        """
+        model = unwrapped(self.model)
+        call = Inputs.ensure(inputs)
+        with torch.inference_mode(mode=False), torch.no_grad(), borrow(model):
+            return self._list(model, _first(call), every=True)
+
+    def _cut(self, model: nn.Module, call: Inputs) -> tuple[str, Tail]:
+        shapes = tuple(tensor.shape[1:] for tensor in call.tensors())
+        plan = self._plans.get(shapes) or self._plan(model, _first(call))
+        tail = cut(model, call, plan.layer, plan.layout, output_reader(self.output), keep=plan.keep)
+        self._plans[shapes] = replace(plan, keep=tail.keep)
+        _check_values(tail, plan.name)
+        return plan.name, tail
+
+    def _plan(self, model: nn.Module, first: Inputs) -> _Plan:
+        keep: Keep | None = "shapes" if self.fast else None
+        if self.layer is None:
+            found = next((info for info in self._list(model, first) if info.is_default), None)
+            if found is None:
+                raise LayerError(
+                    "no layer of this network has a spatial grid that reaches the output; name one with `layer=` "
+                    "(`l2caf layers` lists them all with the reason)"
+                )
+            _, module = resolve_layer(model, found.name)
+            return _Plan(found.name, LayerCall(module, None, found.part), found.layout, keep)
+        name, module = resolve_layer(model, self.layer)
+        layer, layout = locate(model, name, module, first, self._layout_finder(first))
+        return _Plan(name, layer, layout, keep)
+
+    def _list(self, model: nn.Module, first: Inputs, *, every: bool = False) -> list[LayerInfo]:
+        return list_layers(model, first, output_reader(self.output), self._layout_finder(first), every=every)
+
+    def _layout_finder(self, inputs: Inputs) -> Callable[[Tensor], Layout | None]:
+        if isinstance(self.layout, str) and self.layout == "auto":
+            size = _spatial_size(inputs)
+            return lambda tensor: infer_layout(tensor.shape, size)
+        if isinstance(self.layout, str):
+            named = named_layout(self.layout)
+            return lambda _: named
+        if callable(self.layout):
+            return self.layout
+        given = self.layout
+        return lambda _: given
+
+    def _objective(self, targets: Targets | None) -> Objective:
+        if self.objective is not None:
+            return self.objective
+        return Oblivious() if targets is None else ClassSpecific()
+
+
+def _first(call: Inputs) -> Inputs:
+    """The first input of a batch, as a batch of one."""
+    tensors = call.tensors()
+    if not tensors or tensors[0].dim() == 0 or tensors[0].shape[0] == 0:
+        raise LayoutError(
+            f"inputs hold {'an empty batch' if tensors else 'no tensor'}; expected tensors (b, ...) with b > 0"
+        )
+    b = tensors[0].shape[0]
+    return call.map(lambda tensor: tensor[:1] if tensor.dim() and tensor.shape[0] == b else tensor)
+
+
+def _spatial_size(inputs: Inputs) -> tuple[int, ...]:
+    for tensor in inputs.tensors():
+        if tensor.is_floating_point() and tensor.dim() >= 3:
+            return tuple(tensor.shape[2:])
+    shapes = [tuple(tensor.shape) for tensor in inputs.tensors()]
+    raise LayoutError(f"inputs of shapes {shapes} have no spatial axes; expected (b, c, ...), or say `layout=`")
+
+
+def _check_values(tail: Tail, layer: str) -> None:
+    """Refuse inputs whose features hold nothing to attend to."""
+    output_is_finite = torch.isfinite(tail.reference).all(dim=1)
+    size = tail.features.flatten(1).abs().amax(dim=1)
+    for bad, what in ((~torch.isfinite(size), "is not finite"), (size == 0, "is zero throughout")):
+        if bool(bad.any()):
+            raise FeatureError(
+                f"the feature map of layer {layer!r} {what} for inputs {bad.nonzero().flatten().tolist()}; "
+                "check those inputs and the network's weights"
+            )
+    if not bool(output_is_finite.all()):
+        wrong = (~output_is_finite).nonzero().flatten().tolist()
+        raise OutputError(f"the network's output is not finite for inputs {wrong}; check those inputs and the weights")
+
+
+def _attention(solved: Solved, tail: Tail, targets: Targets | None, layer: str, call: Inputs) -> Attention:
+    solution, b = solved.solution, tail.n_inputs
+
+    def shaped(values: Tensor) -> Tensor:
+        return values.unflatten(0, (b, -1))
+
+    k = len(solution.filters) // b
+    certificates = solution.certificates
+    dtype = torch.promote_types(torch.float32, tail.features.dtype)
+    trace = solution.trace
+    return Attention(
+        filter=shaped(solution.filters).unflatten(-1, tail.grid).to(dtype),
+        loss=shaped(solution.loss),
+        uniform_loss=shaped(solved.uniform_loss),
+        target=targets,
+        certificate=tuple(certificates[i * k : (i + 1) * k] for i in range(b)),
+        residual=shaped(solution.residual),
+        unique=None if solution.unique is None else shaped(solution.unique),
+        iterations=shaped(solution.iterations),
+        output=tail.reference,
+        layer=layer,
+        layout=tail.layout.name,
+        solver=solution.solver,
+        input_size=_spatial_size(call),
+        inputs=next((tensor for tensor in call.tensors() if tensor.dim() >= 3), None),
+        trace=None if trace is None else trace.unflatten(1, (b, -1)).unflatten(-1, tail.grid),
+    )

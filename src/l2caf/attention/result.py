@@ -1,0 +1,151 @@
+"""What an explanation is: filters, how good they are, and how far they can be trusted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from l2caf import pictures, storage
+from l2caf.errors import StorageError
+from l2caf.solvers import Certificate
+
+FORMAT = "l2caf.attention/1"
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Filters of unit L2 norm for a batch of b inputs and k targets each, and what is known about them.
+
+    Attributes:
+        filter: (b, k, *grid), signed, of L2 norm 1 (or the constraint's radius), on the device of the inputs.
+        loss: (b, k), float64, computed by the network under the filter.
+        uniform_loss: (b, k), the same under the filter that prefers no position.
+        target: (b, k) classes, or None for class-oblivious maps (k = 1).
+        certificate: b tuples of k certificates.
+        residual: (b, k), how far from optimality, relative, in [0, 1].
+        unique: (b, k), False where another filter is as good; None where that is not known.
+        iterations: (b, k), 0 for closed forms.
+        output: (b, n), what the network said.
+        layer: name of the layer.
+        layout: where its grid is, in words.
+        solver: which solver found the filters.
+        input_size: spatial size of the inputs.
+        inputs: the network's first input tensor (b, ...), for drawing; not saved.
+        trace: filters after every iteration (t, b, k, *grid), where asked for; not saved.
+    """
+
+    filter: Float[Tensor, "b k *grid"]
+    loss: Float[Tensor, "b k"]
+    uniform_loss: Float[Tensor, "b k"]
+    target: Int[Tensor, "b k"] | None
+    certificate: tuple[tuple[Certificate, ...], ...]
+    residual: Float[Tensor, "b k"]
+    unique: Bool[Tensor, "b k"] | None
+    iterations: Int[Tensor, "b k"]
+    output: Float[Tensor, "b n"]
+    layer: str
+    layout: str
+    solver: str
+    input_size: tuple[int, ...]
+    inputs: Tensor | None = field(default=None, repr=False, compare=False)
+    trace: Float[Tensor, "t b k *grid"] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Spatial sizes of the filters."""
+        return tuple(self.filter.shape[2:])
+
+    @cached_property
+    def negative_share(self) -> Float[Tensor, "b k"]:
+        """Share of the squared norm in negative weights, in [0, 1]: how much of `|f|` speaks against."""
+        negative = self.filter.clamp(max=0).square().flatten(2).sum(-1)
+        return negative / self.filter.square().flatten(2).sum(-1)
+
+    def heatmap(
+        self, size: Sequence[int] | None = None, *, normalize: Literal["max", "minmax"] = "max"
+    ) -> Float[Tensor, "b k *size"]:
+        """The magnitude of the filters, resized to a picture.
+
+        Args:
+            size: spatial size to resize to; the inputs' own by default.
+            normalize: `"max"` divides each map by its maximum (the paper's heatmap, up to scale); `"minmax"` also
+                subtracts its minimum, as the published code draws it.
+
+        Returns:
+            (b, k, *size) in [0, 1].
+        """
+        resized = pictures.resize(self.filter.abs(), tuple(self.input_size if size is None else size))
+        return pictures.normalized(resized, normalize, rank=len(self.grid))
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the result as safetensors and JSON, whole or not at all.
+
+        Args:
+            folder: a folder that does not exist yet.
+            overwrite: replace an earlier result there.
+
+        Returns:
+            The folder.
+
+        Raises:
+            StorageError: if the folder exists and is not to be overwritten, or cannot be written.
+        """
+        tensors = {name: getattr(self, name) for name in _TENSORS if getattr(self, name) is not None}
+        with storage.new_folder(Path(folder), overwrite=overwrite) as temporary:
+            save_file(
+                {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
+                temporary / "attention.safetensors",
+            )
+            storage.write_manifest(temporary, self._manifest())
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            folder: the folder.
+
+        Returns:
+            The attention, on the CPU, without inputs and trace.
+
+        Raises:
+            StorageError: if the folder is missing, incomplete or holds something else.
+        """
+        manifest = storage.read_manifest(Path(folder))
+        if manifest.get("format") != FORMAT:
+            raise StorageError(f"{folder} holds {manifest.get('format')!r}; expected {FORMAT!r}")
+        try:
+            tensors = load_file(Path(folder) / "attention.safetensors")
+        except Exception as error:
+            raise StorageError(f"{folder}: attention.safetensors cannot be read: {error}") from error
+        optional = {name: tensors.get(name) for name in ("target", "unique")}
+        return cls(
+            **{name: tensors[name] for name in _TENSORS if name not in optional},
+            **optional,
+            certificate=tuple(tuple(Certificate[c.upper()] for c in row) for row in manifest["certificate"]),
+            layer=manifest["layer"],
+            layout=manifest["layout"],
+            solver=manifest["solver"],
+            input_size=tuple(manifest["input_size"]),
+        )
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "layer": self.layer,
+            "layout": self.layout,
+            "solver": self.solver,
+            "input_size": list(self.input_size),
+            "certificate": [[certificate.label for certificate in row] for row in self.certificate],
+            "torch": torch.__version__,
+        }
+
+
+_TENSORS = ("filter", "loss", "uniform_loss", "target", "residual", "unique", "iterations", "output")

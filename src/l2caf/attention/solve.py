@@ -1,0 +1,152 @@
+"""Choose a solver, run it, and measure what it found with the network's own tail.
+
+`auto` solves in closed form and then lets the tail itself judge: the predicted losses must be the real ones
+under the solution, under the uniform filter and under a random filter. Inputs for which they are not have a
+tail that is not affine; they are solved iteratively. Every loss reported is one the tail computed.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from l2caf.attention.pose import TailProblem, affine_problem, all_problems, inputs_of
+from l2caf.constraints import UnitL2
+from l2caf.errors import TailError
+from l2caf.objectives import Goal, SquaredGoal
+from l2caf.problem import Linear, Quadratic, uniform_filters
+from l2caf.shapes import Filters, Flags, Losses, Rows
+from l2caf.solvers import Descent, Exact, Solution
+from l2caf.tail import Tail, is_affine
+from l2caf.tail.response import probe_filters, rounding_of
+
+Solver = Literal["auto", "exact", "descent"] | Descent
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """A solution and the loss of saying nothing.
+
+    Attributes:
+        solution: m rows; its losses are the tail's.
+        uniform_loss: (m,) under the uniform filter.
+    """
+
+    solution: Solution
+    uniform_loss: Losses
+
+
+def solve(tail: Tail, goal: Goal, solver: Solver, constraint: UnitL2) -> Solved:
+    """Find the filter of every problem.
+
+    Args:
+        tail: the network after the layer.
+        goal: m problems.
+        solver: `"auto"`, `"exact"`, `"descent"`, or options of a solver.
+        constraint: where to seek.
+
+    Returns:
+        Filters, certificates and real losses.
+
+    Raises:
+        TailError: if `solver="exact"` and the tail is not affine for some input.
+    """
+    if isinstance(solver, Descent) or solver == "descent":
+        options = solver if isinstance(solver, Descent) else Descent()
+        found = _descend(tail, goal, replace(options, constraint=constraint), all_problems(goal))
+        return _measured(tail, goal, found)
+    exact = _exact(tail, goal, constraint)
+    if exact is None:
+        missed = all_problems(goal)
+    else:
+        solved, agrees = exact
+        if bool(agrees.all()):
+            return solved
+        missed = all_problems(goal)[~agrees]
+    if solver == "exact":
+        inputs = sorted(set(inputs_of(tail, goal, missed).tolist()))
+        raise TailError(f"the tail is not affine for inputs {inputs}, so there is no closed form; use solver='auto'")
+    iterative = _descend(tail, goal, Descent(constraint=constraint), missed)
+    if exact is None:
+        return _measured(tail, goal, iterative)
+    return _measured(tail, goal, _merged(exact[0].solution, iterative, missed))
+
+
+def _exact(tail: Tail, goal: Goal, constraint: UnitL2) -> tuple[Solved, Flags] | None:
+    """The closed form and for which problems it holds; None where it is known beforehand that it holds for none."""
+    if isinstance(goal, SquaredGoal) and not bool(is_affine(tail).any()):
+        return None
+    problem = affine_problem(tail, goal)
+    solution = Exact(constraint.radius).solve(problem)
+    return _checked(tail, goal, problem, solution)
+
+
+def _checked(tail: Tail, goal: Goal, problem: Linear | Quadratic, solution: Solution) -> tuple[Solved, Flags]:
+    """Real losses, and whether the problem predicts them at the solution, the uniform and a random filter."""
+    problems = all_problems(goal)
+    inputs = inputs_of(tail, goal, problems)
+    uniform = uniform_filters(tail.n_inputs, tail.n_positions, solution.filters, _radius(solution))
+    probe = probe_filters(tail).to(uniform).expand_as(uniform)
+    filters = torch.cat([solution.filters, uniform, probe])
+    rows = torch.cat([inputs, tail.all_rows(), tail.all_rows()])
+    with torch.no_grad():
+        own, even, random = tail(_as_features(filters, tail), rows).split([len(inputs), tail.n_inputs, tail.n_inputs])
+    agrees = torch.ones(len(problems), dtype=torch.bool, device=problems.device)
+    for candidate, outputs in (
+        (solution.filters, own),
+        (uniform[inputs], even[inputs]),
+        (probe[inputs], random[inputs]),
+    ):
+        agrees &= _predicts(tail, goal, problem.value(candidate), outputs, inputs)
+    measured = replace(solution, loss=goal.loss(own, problems))
+    return Solved(measured, goal.loss(even[inputs], problems)), agrees
+
+
+def _predicts(tail: Tail, goal: Goal, predicted: Losses, outputs: Float[Tensor, "m n"], inputs: Rows) -> Flags:
+    problems = all_problems(goal)
+    size = outputs.double().norm(dim=-1) + tail.reference[inputs].double().norm(dim=-1)
+    allowed = goal.rounding(outputs, problems, rounding_of(tail) * size)
+    return (predicted - goal.loss(outputs, problems)).abs() <= allowed
+
+
+def _descend(tail: Tail, goal: Goal, options: Descent, problems: Rows) -> Solution:
+    like = torch.empty(0, device=tail.features.device, dtype=torch.float32)
+    return options.solve(TailProblem(tail, goal, problems), like)
+
+
+def _measured(tail: Tail, goal: Goal, solution: Solution) -> Solved:
+    """Real losses of a solution and of the uniform filter."""
+    problems = all_problems(goal)
+    everything = TailProblem(tail, goal, problems)
+    uniform = uniform_filters(len(problems), tail.n_positions, solution.filters, _radius(solution))
+    loss = everything.value(_as_features(solution.filters, tail), problems)
+    return Solved(replace(solution, loss=loss), everything.value(_as_features(uniform, tail), problems))
+
+
+def _merged(closed: Solution, iterative: Solution, missed: Rows) -> Solution:
+    """Iterative solutions in the place of the closed ones that do not hold."""
+    filters = closed.filters.index_copy(0, missed, iterative.filters.to(closed.filters))
+    unique = None if closed.unique is None else closed.unique.index_fill(0, missed, True)  # noqa: FBT003
+    certificates = list(closed.certificates)
+    for place, certificate in zip(missed.tolist(), iterative.certificates, strict=True):
+        certificates[place] = certificate
+    return Solution(
+        filters=filters,
+        loss=closed.loss.index_copy(0, missed, iterative.loss),
+        certificates=tuple(certificates),
+        residual=closed.residual.index_copy(0, missed, iterative.residual),
+        unique=unique,
+        iterations=closed.iterations.index_copy(0, missed, iterative.iterations),
+        solver=f"{closed.solver}, {iterative.solver}",
+    )
+
+
+def _radius(solution: Solution) -> float:
+    return float(solution.filters[0].norm())
+
+
+def _as_features(filters: Filters, tail: Tail) -> Filters:
+    """Filters in float32, or in the features' dtype where that is wider."""
+    return filters.to(torch.promote_types(torch.float32, tail.features.dtype))

@@ -1,0 +1,137 @@
+"""Borrow a network and give it back bit for bit as it was.
+
+This is the only room that touches a user's network. `borrow` takes a lock (two threads must not meet in
+one network), sets eval mode, and restores on every way out: training flags, buffers, call overrides and
+the random state. `intercept` replaces what happens when a module is called, for a while.
+"""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_locks: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
+_locks_guard = threading.Lock()
+
+CallHandler = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
+
+# nn.Module.__call__ runs this attribute instead of forward and hooks where it is set (torch.compile uses it).
+_OVERRIDE = "_compiled_call_impl"
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside `torch.compile`, `DataParallel` and `DistributedDataParallel` wrappers.
+
+    Args:
+        model: a network, wrapped or not.
+
+    Returns:
+        The innermost network; `model` itself where nothing wraps it.
+    """
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(inner := model.__dict__.get("_modules", {}).get("_orig_mod"), nn.Module):
+            model = inner
+        else:
+            return model
+
+
+@contextmanager
+def borrow(model: nn.Module) -> Iterator[None]:
+    """Run the body with `model` in eval mode, alone, and leave nothing behind.
+
+    Args:
+        model: the network; its parameters are never written.
+
+    Yields:
+        Nothing. On leaving, also after an exception, every `training` flag, buffer (identity and bits) and the
+        random state of CPU and of the model's CUDA devices are what they were.
+    """
+    with _lock_of(model):
+        flags = [(module, module.training) for module in model.modules()]
+        buffers = [
+            (module, name, buffer, buffer._version, buffer.detach().clone())  # noqa: SLF001
+            for module in model.modules()
+            for name, buffer in module._buffers.items()  # noqa: SLF001
+            if buffer is not None and not buffer.is_inference()
+        ]
+        devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+        with torch.random.fork_rng(devices=devices):
+            try:
+                model.eval()
+                yield
+            finally:
+                for module, training in flags:
+                    module.training = training
+                _restore_buffers(buffers)
+
+
+def _lock_of(model: nn.Module) -> threading.RLock:
+    with _locks_guard:
+        return _locks.setdefault(model, threading.RLock())
+
+
+def _restore_buffers(saved: list[tuple[nn.Module, str, Tensor, int, Tensor]]) -> None:
+    for module, name, buffer, version, copy in saved:
+        module._buffers[name] = buffer  # noqa: SLF001
+        if buffer._version != version:  # noqa: SLF001
+            with torch.no_grad():
+                buffer.copy_(copy)
+
+
+@contextmanager
+def intercept(modules: Iterable[nn.Module], handler: CallHandler) -> Iterator[None]:
+    """Let `handler(module, args, kwargs)` answer every call of `modules` made by this thread.
+
+    Args:
+        modules: whose calls to take over; hooks and `forward` run only if the handler calls `genuine_call`.
+        handler: returns what the call shall return.
+
+    Yields:
+        Nothing. On leaving, the modules answer for themselves again.
+    """
+    owner = threading.get_ident()
+    taken: list[tuple[dict[str, Any], Any]] = []
+
+    def override_of(module: nn.Module) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != owner:  # a user's own thread runs the same network meanwhile
+                return genuine_call(module, args, kwargs)
+            return handler(module, args, kwargs)
+
+        return call
+
+    try:
+        for module in modules:
+            attributes = module.__dict__
+            taken.append((attributes, attributes.get(_OVERRIDE, _ABSENT)))
+            attributes[_OVERRIDE] = override_of(module)
+        yield
+    finally:
+        for attributes, before in reversed(taken):
+            if before is _ABSENT:
+                del attributes[_OVERRIDE]
+            else:
+                attributes[_OVERRIDE] = before
+
+
+_ABSENT = object()
+
+
+def genuine_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What calling `module` does when nobody intercepts it: hooks, then `forward`, then hooks.
+
+    Args:
+        module: the module.
+        args: positional arguments.
+        kwargs: keyword arguments.
+
+    Returns:
+        Whatever the module returns.
+    """
+    return module._call_impl(*args, **kwargs)  # noqa: SLF001

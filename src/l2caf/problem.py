@@ -1,0 +1,90 @@
+"""What a solver may ask: the problem, and nothing of the network behind it.
+
+With `y(f)` the tail's output for filter `f`, both losses of the paper are a function of `y` that is
+linear (Eq. 2) or squared (Eq. 1). Where the tail is affine, `y(f) = c + J f`, they become
+
+    Linear      offset + g . f                    with g = J^T s
+    Quadratic   offset - 2 b . f + f . G f        with G = J^T J, b = J^T (NT - c)
+
+which have closed solutions on a sphere. Everything else is `Smooth`: values and gradients.
+A problem holds m independent rows, each with its own filter of p weights.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from l2caf.shapes import Filters, Losses, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """Minimise `offset + gradient . f`.
+
+    Attributes:
+        gradient: (m, p), any finite values.
+        offset: (m,), the loss of the zero filter.
+    """
+
+    gradient: Filters
+    offset: Losses
+
+    def value(self, filters: Filters) -> Losses:
+        """Losses (m,) of filters (m, p)."""
+        return self.offset + (self.gradient * filters).sum(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Quadratic:
+    """Minimise `offset - 2 slope . f + f . gram f`.
+
+    Attributes:
+        gram: (m, p, p), symmetric positive semi-definite, float64.
+        slope: (m, p), float64.
+        offset: (m,), the loss of the zero filter.
+    """
+
+    gram: Float[Tensor, "m p p"]
+    slope: Filters
+    offset: Losses
+
+    def value(self, filters: Filters) -> Losses:
+        """Losses (m,) of filters (m, p)."""
+        bent = (self.gram @ filters.unsqueeze(-1)).squeeze(-1)
+        return self.offset + ((bent - 2 * self.slope) * filters).sum(-1)
+
+
+class Smooth(Protocol):
+    """A loss that can only be evaluated, with its gradient."""
+
+    @property
+    def n_problems(self) -> int:
+        """How many rows there are."""
+
+    @property
+    def n_positions(self) -> int:
+        """How many weights a filter has."""
+
+    def value(self, filters: Filters, rows: Rows) -> Losses:
+        """Losses (m,) of filters (m, p) for the problems numbered `rows` (m,)."""
+
+    def value_and_gradient(self, filters: Filters, rows: Rows) -> tuple[Losses, Filters]:
+        """Losses (m,) and their gradients (m, p) for the problems numbered `rows` (m,)."""
+
+
+def uniform_filters(n: int, positions: int, like: Tensor, radius: float = 1.0) -> Filters:
+    """The filter that prefers no position: every weight `radius / sqrt(p)`.
+
+    Args:
+        n: number of filters.
+        positions: weights per filter, p.
+        like: gives device and dtype.
+        radius: L2 norm of each filter.
+
+    Returns:
+        (n, p), each row of L2 norm `radius`.
+    """
+    return torch.full((n, positions), radius / positions**0.5, device=like.device, dtype=like.dtype)

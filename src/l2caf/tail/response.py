@@ -1,0 +1,130 @@
+"""The response of an affine tail: FT(f) = c + J f.
+
+J[:, p] is what the tail answers to position p alone. Two ways to get it:
+
+1. *Positions as pictures.* A tail that treats positions alike and averages them (global average pooling, then
+   anything affine) answers a map made of position p only, on a grid of one, with `c + p J[:, p]`. All positions
+   of all inputs go through the tail in one pass the size of a 1x1 convolution. It is a guess; `J 1 = NT - c`
+   confirms or refutes it.
+2. *One-hot filters*: one row of the tail per position, for every other affine tail.
+
+Whether the tail is affine is tested before (`is_affine`), and each solution is checked against the tail itself.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from l2caf.shapes import Outputs
+from l2caf.tail.replay import Tail
+
+AFFINE_RTOL: Final = 1e-4  # float32 sums over up to a few thousand channels
+PROBE_SEED: Final = 20200720  # any fixed number: probes must be the same in every run
+
+
+def rounding_of(tail: Tail) -> float:
+    """Relative error to expect of the tail's arithmetic: `AFFINE_RTOL`, or more in half precision."""
+    return max(AFFINE_RTOL, 8 * torch.finfo(tail.reference.dtype).eps)
+
+
+def probe_filters(tail: Tail) -> Float[Tensor, " p"]:
+    """One fixed random filter with weights of both signs, N(0, 1), the same for every input."""
+    generator = torch.Generator().manual_seed(PROBE_SEED)
+    return torch.randn(tail.n_positions, generator=generator).to(tail.features.device)
+
+
+def is_affine(tail: Tail) -> Bool[Tensor, " b"]:
+    """Which inputs have an affine tail, tested by `FT(r) + FT(1 - r) = FT(0) + FT(1)` at a random r.
+
+    Args:
+        tail: the tail.
+
+    Returns:
+        (b,) booleans.
+    """
+    random = probe_filters(tail)
+    probes = torch.stack([random, 1 - random, torch.zeros_like(random)])
+    rows = tail.all_rows()
+    with torch.no_grad():
+        filters = probes.repeat_interleave(tail.n_inputs, dim=0)
+        answers = tail(filters, rows.repeat(3)).double().unflatten(0, (3, tail.n_inputs))
+    reference = tail.reference.double()
+    defect = (answers[0] + answers[1] - answers[2] - reference).norm(dim=1)
+    scale = answers.norm(dim=2).sum(0) + reference.norm(dim=1)
+    return defect <= rounding_of(tail) * scale
+
+
+@dataclass(frozen=True)
+class AffineResponse:
+    """c and J of an affine tail, computed when asked for.
+
+    Attributes:
+        tail: an affine tail.
+    """
+
+    tail: Tail
+
+    @cached_property
+    def offset(self) -> Outputs:
+        """C = FT(0), (b, n)."""
+        rows = self.tail.all_rows()
+        zeros = torch.zeros(len(rows), self.tail.n_positions, device=rows.device)
+        with torch.no_grad():
+            return self.tail(zeros, rows)
+
+    def pullback(self, cotangent: Float[Tensor, "b k n"]) -> Float[Tensor, "b k p"]:
+        """J^T s for every input and each of its k output weightings: one backward pass of the tail.
+
+        Args:
+            cotangent: s, in the dtype of the network's output.
+
+        Returns:
+            (b, k, p), float32 or wider.
+        """
+        rows = self.tail.all_rows()
+        with torch.enable_grad():
+            ones = torch.ones(len(rows), self.tail.n_positions, device=rows.device, requires_grad=True)
+            outputs = self.tail(ones, rows)
+            many = cotangent.shape[1] > 1
+            weights = cotangent.transpose(0, 1) if many else cotangent.squeeze(1)
+            (gradient,) = torch.autograd.grad(outputs, ones, weights.to(outputs.dtype), is_grads_batched=many)
+        return gradient.transpose(0, 1) if many else gradient.unsqueeze(1)
+
+    @cached_property
+    def jacobian(self) -> Float[Tensor, "b n p"]:
+        """J in the dtype of the network's output."""
+        with torch.no_grad():
+            guess = self._positions_as_pictures()
+            if guess is not None and self._explains_reference(guess):
+                return guess
+            return self._one_hot()
+
+    def _positions_as_pictures(self) -> Float[Tensor, "b n p"] | None:
+        tail = self.tail
+        if tail.keep != "shapes":
+            return None
+        try:
+            answers = tail.on_maps(tail.layout.single(tail.features))
+        except (RuntimeError, ValueError, TypeError, LookupError):  # the tail wants its own grid
+            return None
+        if len(answers) != tail.n_inputs * tail.n_positions or answers.shape[1:] != self.offset.shape[1:]:
+            return None
+        answers = answers.unflatten(0, (tail.n_inputs, tail.n_positions))
+        return ((answers - self.offset.unsqueeze(1)) / tail.n_positions).transpose(1, 2)
+
+    def _explains_reference(self, jacobian: Float[Tensor, "b n p"]) -> bool:
+        reference = self.tail.reference
+        defect = (jacobian.sum(-1) + self.offset - reference).double().norm(dim=1)
+        scale = reference.double().norm(dim=1) + self.offset.double().norm(dim=1)
+        return bool((defect <= rounding_of(self.tail) * scale).all())
+
+    def _one_hot(self) -> Float[Tensor, "b n p"]:
+        tail = self.tail
+        rows = tail.all_rows()
+        eye = torch.eye(tail.n_positions, device=rows.device)
+        columns = [tail(one.expand(tail.n_inputs, -1), rows) - self.offset for one in eye]
+        return torch.stack(columns, dim=-1)
