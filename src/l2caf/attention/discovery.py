@@ -10,7 +10,7 @@ earlier one (dropout, an identity pooling, a permutation) does not count as a la
 at the entrance of an attention module gives way to the map that the module reads.
 """
 
-from collections import deque
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
@@ -27,9 +27,6 @@ from l2caf.tail import Inputs, LayerCall
 WINDOW: Final = 48  # candidates differentiated at first; the graph of a whole network is only built if none serves
 REACHED_RTOL: Final = 1e-4  # |A_p . dA_p| against |A_p| |dA_p|: rounding gives 1e-6, unrelated vectors 1e-2
 MIN_REACH: Final = 0.5  # positions that must reach the output
-
-Key = tuple[int, int]  # storage address and version: the identity of a tensor's values while it lives
-
 
 @dataclass(frozen=True, slots=True)
 class LayerInfo:
@@ -67,12 +64,18 @@ class LayerInfo:
 
 @dataclass(slots=True)
 class _Call:
-    """A module call under way, or finished."""
+    """A module call under way, or finished.
+
+    Attributes:
+        module: what was called.
+        parent: the call it was made from.
+        source: the last call that returned the very tensor this one reads.
+        info: what is known of its output, if that has a grid.
+    """
 
     module: nn.Module
     parent: "_Call | None"
-    reads: Key | None
-    gives: Key | None = None
+    source: "_Call | None"
     info: LayerInfo | None = None
 
 
@@ -86,19 +89,27 @@ class _Listing:
     stack: list[_Call] = field(default_factory=list)
     found: list[_Call] = field(default_factory=list)
     counts: dict[nn.Module, int] = field(default_factory=dict)
-    recent: deque[tuple[Key, Tensor]] = field(default_factory=lambda: deque(maxlen=8))
+    made: dict[int, tuple[weakref.ref[Tensor], int, _Call]] = field(default_factory=dict)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         read = _first_tensor((args, kwargs))
+        version = None if read is None else _version(read)
         parent = self.stack[-1] if self.stack else None
-        call = _Call(module, parent, None if read is None else _key(read))
+        call = _Call(module, parent, self._maker(read))
         self.stack.append(call)
         output = genuine_call(module, args, kwargs)
         self.stack.pop()
         count = self.counts[module] = self.counts.get(module, -1) + 1
         if parent is not None:
-            self._examine(call, output, count, read)
+            untouched = read if read is not None and _version(read) == version else None
+            self._examine(call, output, count, untouched)
         return output
+
+    def _maker(self, tensor: Tensor | None) -> _Call | None:
+        """The call that returned this tensor, if nothing has changed it since."""
+        reference, version, call = self.made.get(id(tensor), (None, 0, None))
+        is_it = tensor is not None and reference is not None and reference() is tensor and _version(tensor) == version
+        return call if is_it else None
 
     def _examine(self, call: _Call, output: Any, count: int, read: Tensor | None) -> None:
         for part, tensor in enumerate(_tensors(output)):
@@ -107,7 +118,6 @@ class _Listing:
             layout = self.find_layout(tensor)
             if layout is None:
                 continue
-            call.gives = _key(tensor)
             call.info = LayerInfo(
                 name=self.names[call.module],
                 kind=type(call.module).__name__,
@@ -116,29 +126,26 @@ class _Listing:
                 shape=tuple(tensor.shape[1:]),
                 grid=layout.grid(tensor),
                 layout=layout,
-                hands_on=self._hands_on(call, tensor, read),
+                hands_on=call.source is not None and read is not None and _hands_on(call.module, tensor, read),
             )
             self.found.append(call)
-            self.recent.append((call.gives, tensor))
+            self.made[id(tensor)] = (weakref.ref(tensor), _version(tensor), call)
             return
 
-    def _hands_on(self, call: _Call, output: Tensor, read: Tensor | None) -> bool:
-        if (
-            read is None
-            or next(call.module.children(), None)
-            or next(call.module.parameters(recurse=False), None) is not None
-        ):
-            return False
-        if not any(key == call.reads for key, _ in self.recent):
-            return False
-        return _key(output) == call.reads or (output.shape == read.shape and bool(torch.equal(output, read)))
+
+def _hands_on(module: nn.Module, output: Tensor, read: Tensor) -> bool:
+    """Whether a module without parameters or parts returned what it was given: itself, a view, or equal values."""
+    if any(True for _ in module.children()) or any(True for _ in module.parameters()):
+        return False
+    if output.numel() == read.numel() and output.untyped_storage().data_ptr() == read.untyped_storage().data_ptr():
+        return True
+    return output.shape == read.shape and bool(torch.equal(output, read))
 
 
 @dataclass(slots=True)
 class _Reaching:
-    """Second pass: a filter of ones on each candidate from `start` on, and what it does to the output."""
+    """Second pass: a filter of ones on each candidate, and what it does to the output."""
 
-    start: int
     wanted: dict[tuple[nn.Module, int], LayerInfo]
     counts: dict[nn.Module, int] = field(default_factory=dict)
     filters: list[tuple[LayerInfo, Tensor]] = field(default_factory=list)
@@ -221,7 +228,7 @@ def list_layers(
 
 def _examine_reach(model: nn.Module, inputs: Inputs, read: Callable[[Any], Tensor], calls: list[_Call]) -> int:
     wanted = {(call.module, call.info.call): call.info for call in calls if call.info is not None}
-    reaching = _Reaching(0, wanted)
+    reaching = _Reaching(wanted)
     with torch.no_grad():
         with intercept(set(model.modules()), reaching):
             outputs = read(inputs.call(model))
@@ -245,10 +252,10 @@ def _default(calls: list[_Call]) -> _Call | None:
 
 def _read_by_parent(layer: _Call, usable: list[_Call]) -> _Call | None:
     """The usable map that the layer's own module group reads, if the layer is the first to read it."""
-    if layer.parent is None or layer.parent.reads is None or layer.parent.reads != layer.reads:
+    source = layer.source
+    if source is None or layer.parent is None or layer.parent.source is not source:
         return None
-    earlier = usable[: usable.index(layer)]
-    return next((call for call in reversed(earlier) if call.gives == layer.reads), None)
+    return source if source in usable else None
 
 
 def resolve_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
@@ -330,9 +337,8 @@ def _first_tensor(arguments: Any) -> Tensor | None:
     return tensors[0] if tensors else None
 
 
-def _key(tensor: Tensor) -> Key:
-    version = 0 if tensor.is_inference() else tensor._version  # noqa: SLF001
-    return tensor.untyped_storage().data_ptr(), version
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001
 
 
 def _size(grid: tuple[int, ...]) -> int:

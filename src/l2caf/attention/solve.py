@@ -89,25 +89,29 @@ def _checked(tail: Tail, goal: Goal, problem: Linear | Quadratic, solution: Solu
     inputs = inputs_of(tail, goal, problems)
     uniform = uniform_filters(tail.n_inputs, tail.n_positions, solution.filters, _radius(solution))
     probe = probe_filters(tail).to(uniform).expand_as(uniform)
-    filters = torch.cat([solution.filters, uniform, probe])
-    rows = torch.cat([inputs, tail.all_rows(), tail.all_rows()])
+    filters = torch.cat([solution.filters, uniform, probe, torch.zeros_like(uniform)])
+    rows = torch.cat([inputs, *[tail.all_rows()] * 3])
+    b = tail.n_inputs
     with torch.no_grad():
-        own, even, random = tail(_as_features(filters, tail), rows).split([len(inputs), tail.n_inputs, tail.n_inputs])
-    agrees = torch.ones(len(problems), dtype=torch.bool, device=problems.device)
-    for candidate, outputs in (
-        (solution.filters, own),
-        (uniform[inputs], even[inputs]),
-        (probe[inputs], random[inputs]),
-    ):
-        agrees &= _predicts(tail, goal, problem.value(candidate), outputs, inputs)
+        own, even, random, nothing = tail(_as_features(filters, tail), rows).split([len(inputs), b, b, b])
+    zero = nothing[inputs]
+    agrees = _predicts(tail, goal, problem.value(solution.filters), own, zero)
+    agrees &= _predicts(tail, goal, problem.value(uniform[inputs]), even[inputs], zero)
+    agrees &= _predicts(tail, goal, problem.value(probe[inputs]), random[inputs], zero)
     measured = replace(solution, loss=goal.loss(own, problems))
     return Solved(measured, goal.loss(even[inputs], problems)), agrees
 
 
-def _predicts(tail: Tail, goal: Goal, predicted: Losses, outputs: Float[Tensor, "m n"], inputs: Rows) -> Flags:
+def _predicts(
+    tail: Tail, goal: Goal, predicted: Losses, outputs: Float[Tensor, "m n"], zero: Float[Tensor, "m n"]
+) -> Flags:
+    """Whether losses are as predicted, to the rounding of an affine tail whose answer to nothing is `zero`."""
     problems = all_problems(goal)
+    inputs = inputs_of(tail, goal, problems)
+    whole = (tail.reference[inputs].double() - zero.double()).norm(dim=-1)
+    response = (outputs.double() - zero.double()).norm(dim=-1) + whole / tail.n_positions**0.5
     size = outputs.double().norm(dim=-1) + tail.reference[inputs].double().norm(dim=-1)
-    allowed = goal.rounding(outputs, problems, rounding_of(tail) * size)
+    allowed = goal.rounding(outputs, problems, rounding_of(tail, response, size))
     return (predicted - goal.loss(outputs, problems)).abs() <= allowed
 
 

@@ -22,13 +22,25 @@ from torch import Tensor
 from l2caf.shapes import Outputs
 from l2caf.tail.replay import Tail
 
-AFFINE_RTOL: Final = 1e-4  # float32 sums over up to a few thousand channels
+AFFINE_RTOL: Final = 1e-4  # of what the filter changes: float32 sums over up to a few thousand channels
+NOISE_EPS: Final = 16  # units in the last place of the whole output, which carries the offset's rounding too
 PROBE_SEED: Final = 20200720  # any fixed number: probes must be the same in every run
 
 
-def rounding_of(tail: Tail) -> float:
-    """Relative error to expect of the tail's arithmetic: `AFFINE_RTOL`, or more in half precision."""
-    return max(AFFINE_RTOL, 8 * torch.finfo(tail.reference.dtype).eps)
+def rounding_of(tail: Tail, response: Float[Tensor, " r"], size: Float[Tensor, " r"]) -> Float[Tensor, " r"]:
+    """Error (L2 norm) to expect of the tail's arithmetic where it is affine.
+
+    Args:
+        tail: gives the dtype.
+        response: (r,) norm of what the filter changes, `||FT(f) - FT(0)||`. Affinity is judged against this and not
+            against the whole output: a tail whose offset dwarfs its response must not pass for affine.
+        size: (r,) norm of the outputs themselves.
+
+    Returns:
+        (r,), in units of the output.
+    """
+    eps = torch.finfo(tail.reference.dtype).eps
+    return max(AFFINE_RTOL, 8 * eps) * response + NOISE_EPS * eps * size
 
 
 def probe_filters(tail: Tail) -> Float[Tensor, " p"]:
@@ -54,8 +66,8 @@ def is_affine(tail: Tail) -> Bool[Tensor, " b"]:
         answers = tail(filters, rows.repeat(3)).double().unflatten(0, (3, tail.n_inputs))
     reference = tail.reference.double()
     defect = (answers[0] + answers[1] - answers[2] - reference).norm(dim=1)
-    scale = answers.norm(dim=2).sum(0) + reference.norm(dim=1)
-    return defect <= rounding_of(tail) * scale
+    response = (answers[:2] - answers[2]).norm(dim=2).sum(0) + (reference - answers[2]).norm(dim=1)
+    return defect <= rounding_of(tail, response, answers.norm(dim=2).sum(0) + reference.norm(dim=1))
 
 
 @dataclass(frozen=True)
@@ -117,10 +129,10 @@ class AffineResponse:
         return ((answers - self.offset.unsqueeze(1)) / tail.n_positions).transpose(1, 2)
 
     def _explains_reference(self, jacobian: Float[Tensor, "b n p"]) -> bool:
-        reference = self.tail.reference
-        defect = (jacobian.sum(-1) + self.offset - reference).double().norm(dim=1)
-        scale = reference.double().norm(dim=1) + self.offset.double().norm(dim=1)
-        return bool((defect <= rounding_of(self.tail) * scale).all())
+        response = (self.tail.reference - self.offset).double().norm(dim=1)
+        size = self.tail.reference.double().norm(dim=1)
+        defect = (jacobian.sum(-1) + self.offset - self.tail.reference).double().norm(dim=1)
+        return bool((defect <= rounding_of(self.tail, response, size)).all())
 
     def _one_hot(self) -> Float[Tensor, "b n p"]:
         tail = self.tail
