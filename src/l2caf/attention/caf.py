@@ -1,6 +1,7 @@
 """`L2CAF`: options in, then call it on inputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,7 +42,8 @@ class L2CAF:
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+        >>> trunk = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU())
+        >>> net = nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
         >>> attention = L2CAF(net)(torch.rand(2, 3, 16, 16), target="top2")
         >>> attention.filter.shape
         torch.Size([2, 2, 7, 7])
@@ -86,8 +88,10 @@ class L2CAF:
         """Explain a batch.
 
         Args:
-            inputs: what the network takes: a tensor (b, ...), a tuple of positional or a mapping of keyword arguments.
-            target: None (class-oblivious, Eq. 1); an int or a list of k ints; a tensor (b,) or (b, k); `"top1"`, `"top5"`.
+            inputs: what the network takes: a tensor (b, ...), a tuple of positional or a mapping of keyword
+                arguments.
+            target: None (class-oblivious, Eq. 1); an int or a list of k ints; a tensor (b,) or (b, k); `"top1"`,
+                `"top5"`, ...
 
         Returns:
             Filters for every input and target, with losses and certificates.
@@ -100,16 +104,35 @@ class L2CAF:
             TargetError: if a class does not exist or the targets do not fit the batch.
             FeatureError: if the feature map of an input is not finite, or zero.
         """
-        model = unwrapped(self.model)
-        call = Inputs.ensure(inputs)
         constraint = UnitL2.ensure(self.constraint)
-        with torch.inference_mode(mode=False), torch.no_grad(), borrow(model):
-            name, tail = self._cut(model, call)
+        with self.tail(inputs) as (name, tail):
             constraint.check(tail.n_positions)
-            targets = resolve_targets(target, tail.reference)
+            targets = self.targets(target, tail)
             goal = self._objective(targets).goal(tail.reference, targets)
             solved = solve(tail, goal, self.solver, constraint)
-        return _attention(solved, tail, targets, name, call)
+        return _attention(solved, tail, targets, name, Inputs.ensure(inputs))
+
+    @contextmanager
+    def tail(self, inputs: Any) -> Iterator[tuple[str, Tail]]:
+        """The network after the layer, for as long as the network is borrowed; what other methods build on.
+
+        Args:
+            inputs: as for a call.
+
+        Yields:
+            The layer's name and the tail.
+        """
+        model = unwrapped(self.model)
+        with torch.inference_mode(mode=False), torch.no_grad(), borrow(model):
+            yield self._cut(model, Inputs.ensure(inputs))
+
+    def targets(self, target: Target, tail: Tail) -> Targets | None:
+        """Classes (b, k) that `target` means for this batch, or None; raises `TargetError` as a call does."""
+        return resolve_targets(target, tail.reference)
+
+    def input_size(self, inputs: Any) -> tuple[int, ...]:
+        """Spatial size of the inputs."""
+        return _spatial_size(Inputs.ensure(inputs))
 
     def layers(self, inputs: Any) -> list[LayerInfo]:
         """Every layer with a spatial grid, and how much of it reaches the output.

@@ -28,6 +28,7 @@ WINDOW: Final = 48  # candidates differentiated at first; the graph of a whole n
 REACHED_RTOL: Final = 1e-4  # |A_p . dA_p| against |A_p| |dA_p|: rounding gives 1e-6, unrelated vectors 1e-2
 MIN_REACH: Final = 0.5  # positions that must reach the output
 
+
 @dataclass(frozen=True, slots=True)
 class LayerInfo:
     """One call of one module that returns a map with a spatial grid.
@@ -321,8 +322,8 @@ def locate(
         if layout is not None and tensor.is_floating_point() and _size(layout.grid(tensor)) > 1:
             return LayerCall(module, None, part), layout
     raise LayerError(
-        f"layer {name!r} returns {shapes or type(seen[-1]).__name__}, which has no spatial grid of more than one position; "
-        "choose another layer (`l2caf layers`) or say where space is with `layout=`"
+        f"layer {name!r} returns {shapes or type(seen[-1]).__name__}, which has no spatial grid of more than one "
+        "position; choose another layer (`l2caf layers`) or say where space is with `layout=`"
     )
 
 

@@ -29,7 +29,8 @@ def output_reader(choice: OutputChoice) -> Callable[[Any], Float[Tensor, "b n"]]
             raise OutputError(f"the network returned {_described(chosen)}, expected a tensor; {_ADVICE}")
         if not chosen.is_floating_point() or chosen.dim() == 0:
             raise OutputError(
-                f"the network's output is {chosen.dtype} of shape {tuple(chosen.shape)}, expected floats (b, ...); {_ADVICE}"
+                f"the network's output is {chosen.dtype} of shape {tuple(chosen.shape)}, expected floats (b, ...); "
+                + _ADVICE
             )
         return chosen.flatten(1) if chosen.dim() > 1 else chosen.unsqueeze(1)
 

@@ -1,18 +1,21 @@
 """What an explanation is: filters, how good they are, and how far they can be trusted."""
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from l2caf import pictures, storage
-from l2caf.errors import StorageError
+from l2caf.errors import DataError, StorageError
 from l2caf.solvers import Certificate
 
 FORMAT = "l2caf.attention/1"
@@ -83,6 +86,48 @@ class Attention:
         resized = pictures.resize(self.filter.abs(), tuple(self.input_size if size is None else size))
         return pictures.normalized(resized, normalize, rank=len(self.grid))
 
+    def overlay(self, images: Tensor | None = None) -> UInt8[np.ndarray, "b k h w 3"]:
+        """Each picture under each of its maps.
+
+        Args:
+            images: (b, c, h, w) pictures of any size; the inputs by default.
+
+        Returns:
+            RGB in [0, 255].
+
+        Raises:
+            DataError: if there are no pictures to draw on, or they do not fit the batch.
+        """
+        images = self.inputs if images is None else images
+        if images is None or len(images) != len(self.filter):
+            given = "none" if images is None else len(images)
+            raise DataError(f"overlay needs one picture for each of {len(self.filter)} inputs; got {given}")
+        rgb = pictures.to_rgb(images)
+        heat = self.heatmap(images.shape[2:]).cpu().numpy()
+        rows = [[pictures.overlay(rgb[i], heat[i, j]) for j in range(heat.shape[1])] for i in range(len(rgb))]
+        return np.asarray(rows)
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: one row per input, one map per target, its loss and certificate below."""
+        if len(self.grid) != 2:
+            return f"<pre>{html.escape(repr(self))}</pre>"
+        if self.inputs is not None and self.inputs.dim() == 4:
+            maps = self.overlay()
+        else:
+            heat = self.heatmap().cpu().numpy()
+            maps = np.asarray([[pictures.colorize(one) for one in row] for row in heat])
+        cells = [[self._cell(picture, i, j) for j, picture in enumerate(row)] for i, row in enumerate(maps)]
+        return f"<table>{''.join(f'<tr>{chr(10).join(row)}</tr>' for row in cells)}</table>"
+
+    def _cell(self, picture: UInt8[np.ndarray, "h w 3"], i: int, j: int) -> str:
+        what = "class-oblivious" if self.target is None else f"class {int(self.target[i, j])}"
+        caption = (
+            f"{what}, loss {float(self.loss[i, j]):.4g} (uniform {float(self.uniform_loss[i, j]):.4g}), "
+            f"{self.certificate[i][j].label}"
+        )
+        image = f'<img src="{pictures.png_uri(picture)}" alt="{html.escape(caption)}" style="max-width:224px">'
+        return f"<td style='text-align:left;vertical-align:top'>{image}<br><small>{html.escape(caption)}</small></td>"
+
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write the result as safetensors and JSON, whole or not at all.
 
@@ -123,12 +168,11 @@ class Attention:
             raise StorageError(f"{folder} holds {manifest.get('format')!r}; expected {FORMAT!r}")
         try:
             tensors = load_file(Path(folder) / "attention.safetensors")
-        except Exception as error:
+        except (OSError, SafetensorError) as error:
             raise StorageError(f"{folder}: attention.safetensors cannot be read: {error}") from error
-        optional = {name: tensors.get(name) for name in ("target", "unique")}
+        values: dict[str, Any] = {name: tensors.get(name) for name in _TENSORS}  # target and unique may be None
         return cls(
-            **{name: tensors[name] for name in _TENSORS if name not in optional},
-            **optional,
+            **values,
             certificate=tuple(tuple(Certificate[c.upper()] for c in row) for row in manifest["certificate"]),
             layer=manifest["layer"],
             layout=manifest["layout"],

@@ -69,7 +69,7 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: UnitL2) -> Solved:
         inputs = sorted(set(inputs_of(tail, goal, missed).tolist()))
         raise TailError(f"the tail is not affine for inputs {inputs}, so there is no closed form; use solver='auto'")
     iterative = _descend(tail, goal, Descent(constraint=constraint), missed)
-    if exact is None:
+    if exact is None or len(missed) == len(all_problems(goal)):
         return _measured(tail, goal, iterative)
     return _measured(tail, goal, _merged(exact[0].solution, iterative, missed))
 

@@ -31,10 +31,7 @@ def resolve_targets(target: Target, reference: Outputs) -> Targets | None:
     b, n = reference.shape
     if isinstance(target, str):
         return _top(target, reference)
-    if isinstance(target, Tensor):
-        classes = _per_input(target, b)
-    else:
-        classes = _for_every_input(target, b)
+    classes = _per_input(target, b) if isinstance(target, Tensor) else _for_every_input(target, b)
     classes = classes.to(device=reference.device, dtype=torch.long)
     wrong = classes[(classes < 0) | (classes >= n)]
     if len(wrong):

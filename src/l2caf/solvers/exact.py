@@ -120,10 +120,8 @@ def _toward(uniform: Filters, bottom: Float[Tensor, "m p"] | Tensor) -> Filters:
 
 
 def _secular_root(gaps: Filters, slope: Filters, radius: float) -> Losses:
-    """The shift s = l + w_0 > 0 at which `||slope / (gaps + s)|| = radius`.
-
-    Newton's method on the reciprocal norm, which is nearly linear in s (Hebden), kept inside a bracket.
-    """
+    """The shift s = l + w_0 > 0 at which `||slope / (gaps + s)|| = radius`, (m,)."""
+    # Newton's method on the reciprocal norm, which is nearly linear in s (Hebden), kept inside a bracket.
     high = slope.norm(dim=-1) / radius
     low = torch.zeros_like(high)
     lowest = slope[:, 0].abs() / radius  # the norm is at least that of the lowest coordinate

@@ -81,39 +81,35 @@ class Tail:
         """Every input once: (b,) = 0, 1, ..., b - 1."""
         return torch.arange(self.n_inputs, device=self.features.device)
 
-    def on_maps(self, features: Tensor) -> Float[Tensor, "r n"]:
+    def through(self, features: Tensor, rows: Rows) -> Float[Tensor, "r n"]:
         """Network outputs for other feature maps put in the place of the layer's.
 
         Args:
-            features: (r, ...) in the layer's layout; the grid may differ where the tail allows it.
+            features: (r, ...) in the layer's layout; the grid may differ where the tail allows it. Gradients flow.
+            rows: (r,) which input each map belongs to; without meaning where `keep` is `"shapes"`.
 
         Returns:
             (r, n).
 
         Raises:
-            TailError: if the tail reads values that belong to one input (`keep` is not `"shapes"`).
+            TailError: if the network takes another path than when it was recorded.
         """
-        if self.keep != "shapes":
-            raise TailError("the tail reads more than the feature map; expected one that depends on nothing else")
-        return self._replay(features, torch.zeros(len(features), dtype=torch.long, device=features.device))
-
-    def _run(self, filters: Float[Tensor, "r p"], rows: Rows) -> Float[Tensor, "r n"]:
-        features = _rows_of(self.features, rows, self.n_inputs)
-        return self._replay(self.layout.apply(features, filters), rows)
-
-    def _replay(self, filtered: Tensor, rows: Rows) -> Float[Tensor, "r n"]:
         self.n_passes += len(rows)
         player: _Player | _Substitute
         if self.keep is None:
-            player = _Substitute(self._recording.layer, filtered, rows, self.n_inputs)
+            player = _Substitute(self._recording.layer, features, rows, self.n_inputs)
         else:
-            player = _Player(self._recording, filtered, rows, has_inputs=self.keep == "all")
+            player = _Player(self._recording, features, rows, has_inputs=self.keep == "all")
         inputs = self._recording.inputs.map(player.input)
         with player, intercept(player.modules(), player):
             output = self._read(inputs.call(self._model))
         if output.is_meta:
             raise TailError("the output reads values from before the layer that were not kept")
         return output
+
+    def _run(self, filters: Float[Tensor, "r p"], rows: Rows) -> Float[Tensor, "r n"]:
+        features = _rows_of(self.features, rows, self.n_inputs)
+        return self.through(self.layout.apply(features, filters), rows)
 
 
 class _ShapesMeetValues(TorchFunctionMode):

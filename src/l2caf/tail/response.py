@@ -120,7 +120,8 @@ class AffineResponse:
         if tail.keep != "shapes":
             return None
         try:
-            answers = tail.on_maps(tail.layout.single(tail.features))
+            singles = tail.layout.single(tail.features)
+            answers = tail.through(singles, torch.zeros(len(singles), dtype=torch.long, device=singles.device))
         except (RuntimeError, ValueError, TypeError, LookupError):  # the tail wants its own grid
             return None
         if len(answers) != tail.n_inputs * tail.n_positions or answers.shape[1:] != self.offset.shape[1:]:

@@ -1,0 +1,113 @@
+"""CAM and Grad-CAM on a recorded tail.
+
+Grad-CAM (Eq. 4 and 5 of the paper): M = ReLU(sum_k a_k A^k) with a_k the mean over positions of dy_c / dA^k.
+CAM: the same map without the ReLU where global average pooling and one linear layer follow; there the gradient is the
+class's weight vector, divided by the number of positions.
+
+References: Zhou et al., CVPR 2016; Selvaraju et al., ICCV 2017.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from l2caf import pictures
+from l2caf.attention import L2CAF
+from l2caf.attention.targets import Target
+from l2caf.errors import TailError, TargetError
+from l2caf.tail import Tail, is_affine
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Maps of a baseline.
+
+    Attributes:
+        map: (b, k, *grid), signed for CAM, non-negative for Grad-CAM; zero throughout where nothing speaks for a class.
+        target: (b, k) classes.
+        layer: name of the layer.
+        input_size: spatial size of the inputs.
+    """
+
+    map: Float[Tensor, "b k *grid"]
+    target: Int[Tensor, "b k"]
+    layer: str
+    input_size: tuple[int, ...]
+
+    def heatmap(self, size: tuple[int, ...] | None = None) -> Float[Tensor, "b k *size"]:
+        """The positive part, resized to `size` (the inputs' by default) and divided by its maximum, in [0, 1]."""
+        resized = pictures.resize(self.map.clamp(min=0), size or self.input_size)
+        return pictures.normalized(resized, rank=self.map.dim() - 2)
+
+
+class GradCAM:
+    """Grad-CAM with the interface of `L2CAF`.
+
+    Example:
+        >>> trunk = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU())
+        >>> net = nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+        >>> GradCAM(net)(torch.rand(2, 3, 16, 16), "top1").map.shape
+        torch.Size([2, 1, 7, 7])
+    """
+
+    def __init__(self, model: nn.Module, layer: str | nn.Module | None = None, **options: Any) -> None:
+        """Options for all calls.
+
+        Args:
+            model: any classifier.
+            layer: as for `L2CAF`.
+            options: `output` and `layout`, as for `L2CAF`.
+        """
+        self._caf = L2CAF(model, layer, **options)
+
+    def __call__(self, inputs: Any, target: Target = "top1") -> ClassMap:
+        """Maps of a batch.
+
+        Args:
+            inputs: as for `L2CAF`.
+            target: classes, as for `L2CAF`; not None.
+
+        Returns:
+            One map per input and class.
+
+        Raises:
+            TargetError: if no class is asked for, or one does not exist.
+        """
+        with self._caf.tail(inputs) as (name, tail):
+            targets = self._caf.targets(target, tail)
+            if targets is None:
+                raise TargetError("a class activation map needs a class; got None (class-oblivious maps are L2CAF's)")
+            gradient = _feature_gradient(tail, targets)
+            maps = self._weigh(tail, gradient)
+        return ClassMap(maps.unflatten(-1, tail.grid), targets, name, self._caf.input_size(inputs))
+
+    def _weigh(self, tail: Tail, gradient: Float[Tensor, "k b p c"]) -> Float[Tensor, "b k p"]:
+        """The channels' sum, weighted by the mean gradient, positive part."""
+        return _weighted_sum(tail, gradient.mean(dim=2)).clamp(min=0)
+
+
+class CAM(GradCAM):
+    """Class activation maps, with the interface of `L2CAF`; only for global average pooling and a linear layer."""
+
+    def _weigh(self, tail: Tail, gradient: Float[Tensor, "k b p c"]) -> Float[Tensor, "b k p"]:
+        spread = (gradient - gradient[:, :, :1]).abs().amax()
+        if not bool(is_affine(tail).all()) or spread > 1e-4 * gradient.abs().amax():
+            raise TailError("CAM needs global average pooling and one linear layer after the layer; use GradCAM")
+        return _weighted_sum(tail, gradient[:, :, 0] * tail.n_positions)
+
+
+def _feature_gradient(tail: Tail, targets: Int[Tensor, "b k"]) -> Float[Tensor, "k b p c"]:
+    """dy_c / dA for every input and class, by position."""
+    with torch.enable_grad():
+        features = tail.features.detach().clone().requires_grad_()
+        outputs = tail.through(features * 1, tail.all_rows())  # a non-leaf, so that in-place layers may write into it
+        chosen = outputs.gather(1, targets).sum(0)
+        gradients = [torch.autograd.grad(score, features, retain_graph=True)[0] for score in chosen]
+    return torch.stack([tail.layout.vectors(gradient) for gradient in gradients])
+
+
+def _weighted_sum(tail: Tail, weights: Float[Tensor, "k b c"]) -> Float[Tensor, "b k p"]:
+    return torch.einsum("bpc,kbc->bkp", tail.layout.vectors(tail.features).float(), weights.float())

@@ -1,0 +1,113 @@
+"""Whole-or-nothing result folders.
+
+A result is written into a temporary sibling folder, synced to disk, and renamed at the end, so a folder under its
+final name is complete. The manifest (JSON) is what marks a folder as ours: only such a folder is ever replaced.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from l2caf.errors import StorageError
+
+MANIFEST: Final = "manifest.json"
+
+
+@contextmanager
+def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A folder that appears under its name only if the body succeeds.
+
+    Args:
+        path: the final name.
+        overwrite: replace an earlier result there, at success only.
+
+    Yields:
+        A temporary folder to write to; the body writes the manifest into it.
+
+    Raises:
+        StorageError: if something is there that may not be replaced, or the folder cannot be written.
+    """
+    _check_free(path, overwrite=overwrite)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.chmod(0o755)  # mkdtemp makes it private
+        _move_into_place(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_free(path: Path, *, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise StorageError(f"{path} is a file; expected the name of a new folder")
+    if not any(path.iterdir()):
+        return
+    if not (path / MANIFEST).is_file():
+        raise StorageError(f"{path} exists and is no result of l2caf, so it is never replaced; choose another folder")
+    if not overwrite:
+        raise StorageError(f"{path} already holds a result; choose another folder, or say --overwrite (overwrite=True)")
+
+
+def _sync(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+
+
+def _move_into_place(temporary: Path, path: Path) -> None:
+    try:
+        if not path.exists():
+            temporary.rename(path)
+            return
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+        path.rename(old / path.name)
+        temporary.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the manifest, last of all files.
+
+    Args:
+        folder: where.
+        content: JSON-serialisable.
+    """
+    (folder / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a complete result.
+
+    Args:
+        folder: where.
+
+    Returns:
+        Its content.
+
+    Raises:
+        StorageError: if there is none or it is damaged.
+    """
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StorageError(f"{folder} holds no complete result (no {MANIFEST})") from error
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{folder / MANIFEST} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise StorageError(f"{folder / MANIFEST} holds no JSON object")
+    return content
