@@ -8,7 +8,7 @@ comparing the map's shape with the input's spatial size: a grid is the input div
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ MAX_PREFIX_TOKENS = 16  # class, distillation and register tokens of the known t
 STRIDE_SLACK = 1.0  # padding and rounding move a grid by at most one position from size / stride
 
 
+@runtime_checkable
 class Layout(Protocol):
     """Where the positions are in a feature map (b, ...)."""
 

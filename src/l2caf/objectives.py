@@ -8,7 +8,7 @@ Source: Taha et al., ECCV 2020.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -66,6 +66,7 @@ class LinearGoal:
 Goal = SquaredGoal | LinearGoal
 
 
+@runtime_checkable
 class Objective(Protocol):
     """Eq. 1, Eq. 2, or a relative of theirs."""
 

@@ -11,7 +11,7 @@ A problem holds m independent rows, each with its own filter of p weights.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -57,6 +57,7 @@ class Quadratic:
         return self.offset + ((bent - 2 * self.slope) * filters).sum(-1)
 
 
+@runtime_checkable
 class Smooth(Protocol):
     """A loss that can only be evaluated, with its gradient."""
 
@@ -73,6 +74,14 @@ class Smooth(Protocol):
 
     def value_and_gradient(self, filters: Filters, rows: Rows) -> tuple[Losses, Filters]:
         """Losses (m,) and their gradients (m, p) for the problems numbered `rows` (m,)."""
+
+
+@runtime_checkable
+class Constraint(Protocol):
+    """Where filters are sought: a map from free parameters into the feasible set."""
+
+    def filters(self, parameters: Filters) -> Filters:
+        """Feasible filters (m, p), differentiable in the parameters."""
 
 
 def uniform_filters(n: int, positions: int, like: Tensor, radius: float = 1.0) -> Filters:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from l2caf.attention.discovery import LayerInfo, list_layers, locate, resolve_layer
+from l2caf.attention.discovery import LayerInfo, list_layers, locate, reach_of, resolve_layer
 from l2caf.attention.output import OutputChoice, output_reader
 from l2caf.attention.result import Attention
 from l2caf.attention.solve import Solved, Solver, solve
@@ -168,8 +168,13 @@ class L2CAF:
             _, module = resolve_layer(model, found.name)
             return _Plan(found.name, LayerCall(module, None, found.part), found.layout, keep)
         name, module = resolve_layer(model, self.layer)
-        layer, layout = locate(model, name, module, first, self._layout_finder(first))
-        return _Plan(name, layer, layout, keep)
+        info = locate(model, name, module, first, self._layout_finder(first))
+        if reach_of(model, first, output_reader(self.output), module, info) == 0:
+            raise LayerError(
+                f"no position of layer {name!r} moves the output: nothing reads it there, or a normalisation right "
+                "behind it undoes any scaling; choose another layer (`l2caf layers`)"
+            )
+        return _Plan(name, LayerCall(module, None, info.part), info.layout, keep)
 
     def _list(self, model: nn.Module, first: Inputs, *, every: bool = False) -> list[LayerInfo]:
         return list_layers(model, first, output_reader(self.output), self._layout_finder(first), every=every)

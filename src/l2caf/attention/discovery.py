@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 from l2caf.errors import LayerError, LayoutError, nearest
 from l2caf.guard import genuine_call, intercept
 from l2caf.layouts import Layout
-from l2caf.tail import Inputs, LayerCall
+from l2caf.tail import Inputs
 
 WINDOW: Final = 48  # candidates differentiated at first; the graph of a whole network is only built if none serves
 REACHED_RTOL: Final = 1e-4  # |A_p . dA_p| against |A_p| |dA_p|: rounding gives 1e-6, unrelated vectors 1e-2
@@ -283,9 +283,29 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Mod
     raise LayerError(f"the given {type(layer).__name__} is not a module of this network; `l2caf layers` lists them")
 
 
+def reach_of(
+    model: nn.Module, inputs: Inputs, read: Callable[[Any], Tensor], module: nn.Module, info: LayerInfo
+) -> float:
+    """Share of one layer's positions whose weight moves the output, in [0, 1].
+
+    Args:
+        model: a borrowed network.
+        inputs: one input (a batch of one).
+        read: takes the network's output to (b, n).
+        module: the layer.
+        info: what `locate` said of it.
+
+    Returns:
+        The share.
+    """
+    call = _Call(module, None, None, info)
+    _examine_reach(model, inputs, read, [call])
+    return (call.info or info).reach or 0.0
+
+
 def locate(
     model: nn.Module, name: str, module: nn.Module, inputs: Inputs, find_layout: Callable[[Tensor], Layout | None]
-) -> tuple[LayerCall, Layout]:
+) -> LayerInfo:
     """Which tensor of a named layer holds the grid, and how.
 
     Args:
@@ -296,7 +316,7 @@ def locate(
         find_layout: takes a tensor to its layout, or None.
 
     Returns:
-        The layer's last call and its layout.
+        The layer's last call.
 
     Raises:
         LayerError: if the layer never runs, or returns nothing with a grid of more than one position.
@@ -320,7 +340,8 @@ def locate(
         except LayoutError:
             continue
         if layout is not None and tensor.is_floating_point() and _size(layout.grid(tensor)) > 1:
-            return LayerCall(module, None, part), layout
+            grid = layout.grid(tensor)
+            return LayerInfo(name, type(module).__name__, len(seen) - 1, part, tuple(tensor.shape[1:]), grid, layout)
     raise LayerError(
         f"layer {name!r} returns {shapes or type(seen[-1]).__name__}, which has no spatial grid of more than one "
         "position; choose another layer (`l2caf layers`) or say where space is with `layout=`"

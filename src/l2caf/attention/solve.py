@@ -55,7 +55,7 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: UnitL2) -> Solved:
     """
     if isinstance(solver, Descent) or solver == "descent":
         options = solver if isinstance(solver, Descent) else Descent()
-        found = _descend(tail, goal, replace(options, constraint=constraint), all_problems(goal))
+        found = _descend(tail, goal, options, constraint, all_problems(goal))
         return _measured(tail, goal, found)
     exact = _exact(tail, goal, constraint)
     if exact is None:
@@ -68,7 +68,7 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: UnitL2) -> Solved:
     if solver == "exact":
         inputs = sorted(set(inputs_of(tail, goal, missed).tolist()))
         raise TailError(f"the tail is not affine for inputs {inputs}, so there is no closed form; use solver='auto'")
-    iterative = _descend(tail, goal, Descent(constraint=constraint), missed)
+    iterative = _descend(tail, goal, Descent(), constraint, missed)
     if exact is None or len(missed) == len(all_problems(goal)):
         return _measured(tail, goal, iterative)
     return _measured(tail, goal, _merged(exact[0].solution, iterative, missed))
@@ -115,9 +115,9 @@ def _predicts(
     return (predicted - goal.loss(outputs, problems)).abs() <= allowed
 
 
-def _descend(tail: Tail, goal: Goal, options: Descent, problems: Rows) -> Solution:
+def _descend(tail: Tail, goal: Goal, options: Descent, constraint: UnitL2, problems: Rows) -> Solution:
     like = torch.empty(0, device=tail.features.device, dtype=torch.float32)
-    return options.solve(TailProblem(tail, goal, problems), like)
+    return options.solve(TailProblem(tail, goal, problems), constraint, like)
 
 
 def _measured(tail: Tail, goal: Goal, solution: Solution) -> Solved:

@@ -7,15 +7,14 @@ Source: Taha et al., ECCV 2020, Sec. 3.2, Technical Details (epsilon = 1e-5, d =
 from the authors' TensorFlow implementation. The best filter met is returned, not the last.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from l2caf.constraints import UnitL2
-from l2caf.problem import Smooth
+from l2caf.problem import Constraint, Smooth
 from l2caf.shapes import Filters, Flags, Losses, Rows
 from l2caf.solvers.solution import Certificate, Solution, riemannian_residual
 
@@ -36,7 +35,6 @@ class Descent:
         patience: d in the paper.
         seed: of the random start, the same for every problem, so that a batch equals its parts.
         keep_trace: return the filter after every step.
-        constraint: where to seek.
     """
 
     max_iterations: int = 1000
@@ -45,19 +43,19 @@ class Descent:
     patience: int = 50
     seed: int = 0
     keep_trace: bool = False
-    constraint: UnitL2 = field(default_factory=UnitL2)
 
-    def solve(self, problem: Smooth, like: Tensor) -> Solution:
+    def solve(self, problem: Smooth, constraint: Constraint, like: Tensor) -> Solution:
         """Descend on every problem, each until its own stop.
 
         Args:
             problem: m rows.
+            constraint: where to seek.
             like: gives device and float dtype of the filters.
 
         Returns:
             The best filters met; `STATIONARY` where the Riemannian gradient is below 1e-3 of the gradient.
         """
-        run = _Run(self, problem, self._start(problem, like))
+        run = _Run(self, problem, constraint, self._start(problem, like))
         for iteration in range(self.max_iterations):
             if not run.step(iteration):
                 break
@@ -72,9 +70,10 @@ class Descent:
 class _Run:
     """The state of one descent: Adam's moments, the loss history, and the best filter of each problem."""
 
-    def __init__(self, options: Descent, problem: Smooth, start: Filters) -> None:
+    def __init__(self, options: Descent, problem: Smooth, constraint: Constraint, start: Filters) -> None:
         self.options = options
         self.problem = problem
+        self.constraint = constraint
         self.parameters = start
         self.moment1 = torch.zeros_like(start)
         self.moment2 = torch.zeros_like(start)
@@ -92,7 +91,7 @@ class _Run:
         rows = self.active
         with torch.enable_grad():
             parameters = self.parameters[rows].requires_grad_()
-            filters = self.options.constraint.filters(parameters)
+            filters = self.constraint.filters(parameters)
             loss, gradient = self.problem.value_and_gradient(filters.detach(), rows)
             (slope,) = torch.autograd.grad(filters, parameters, gradient.to(filters.dtype))
         self._keep_best(rows, filters.detach(), loss, gradient)

@@ -7,6 +7,7 @@ ancestors' own code does there runs on meta tensors, which have a shape and no v
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Literal
 
 import torch
@@ -101,7 +102,7 @@ class Tail:
         else:
             player = _Player(self._recording, features, rows, has_inputs=self.keep == "all")
         inputs = self._recording.inputs.map(player.input)
-        with player, intercept(player.modules(), player):
+        with player.mode, intercept(player.modules(), player):
             output = self._read(inputs.call(self._model))
         if output.is_meta:
             raise TailError("the output reads values from before the layer that were not kept")
@@ -144,13 +145,8 @@ class _Player:
         self.rows = rows
         self.has_inputs = has_inputs
         self.next = 0
-        self.mode = _ShapesMeetValues()
-
-    def __enter__(self) -> None:
-        self.mode.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self.mode.__exit__(*error)
+        self.shapes_meet_values = _ShapesMeetValues()
+        self.mode: AbstractContextManager[object] = self.shapes_meet_values
 
     def modules(self) -> set[nn.Module]:
         return {event.module for event in self.script}
@@ -172,7 +168,7 @@ class _Player:
             return genuine_call(event.module, args, kwargs)
         if event.step is Step.RETURN:
             return pytree.tree_map_only(Held, self._held, event.output)
-        self.mode.active = False
+        self.shapes_meet_values.active = False
         return _with_part(
             event.output, self.part, self.filtered, lambda other: _rows_of(other, self.rows, self.n_inputs)
         )
@@ -198,12 +194,7 @@ class _Substitute:
         self.rows = rows
         self.n_inputs = n_inputs
         self.calls = 0
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing to undo."""
+        self.mode: AbstractContextManager[object] = nullcontext()
 
     def modules(self) -> set[nn.Module]:
         return {self.layer.module}
