@@ -22,8 +22,8 @@ demo: $(VENV)/installed-base ## explain the embedded pictures with the embedded 
 	$(BIN)/l2caf demo --output out/demo --overwrite
 
 lint: $(VENV)/installed-dev ## linters, import contracts and type checker
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 

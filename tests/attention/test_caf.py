@@ -115,7 +115,7 @@ def test_impossible_targets_are_refused_and_the_network_is_untouched(target: obj
 def test_descent_reaches_the_exact_solution_given_enough_iterations() -> None:
     model, x = networks.gap(), networks.pictures()
     exact = L2CAF(model)(x)
-    descent = L2CAF(model, solver=Descent(max_iterations=3000, epsilon=0))(x)
+    descent = L2CAF(model, solver=Descent(max_iterations=3000, epsilon=0.0))(x)
     cosine = (exact.filter * descent.filter).flatten(2).sum(-1)
     assert bool((cosine > 0.9999).all())
     assert bool((descent.loss >= exact.loss * (1 - 1e-5)).all())
