@@ -2,9 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-DEVICE ?= cpu
 
-.PHONY: help demo test lint bench clean
+.PHONY: help install test lint clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -18,8 +17,7 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/installed-base
 
-demo: $(VENV)/installed-base ## explain the embedded pictures with the embedded network
-	$(BIN)/l2caf demo --output out/demo --overwrite
+install: $(VENV)/installed-base ## make .venv with l2caf in it
 
 lint: $(VENV)/installed-dev ## linters, import contracts and type checker
 	$(BIN)/ruff check .
@@ -29,9 +27,6 @@ lint: $(VENV)/installed-dev ## linters, import contracts and type checker
 
 test: lint ## lint, then every test
 	$(BIN)/python -m pytest
-
-bench: $(VENV)/installed-dev ## time L2-CAF against the peers and the paper's descent
-	$(BIN)/python benchmarks/speed.py --device $(DEVICE) --output out/bench
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) out

@@ -55,7 +55,7 @@ class L2CAF:
         layer: str | nn.Module | None = None,
         *,
         constraint: str | UnitL2 = "l2",
-        objective: Objective | None = None,
+        objective: Objective = ClassSpecific(),  # noqa: B008  (frozen)
         solver: Solver = "auto",
         output: OutputChoice = None,
         layout: str | Layout | Callable[[Tensor], Layout | None] = "auto",
@@ -67,7 +67,7 @@ class L2CAF:
             model: any vision network.
             layer: dotted name or module; None for the last layer with a grid whose positions reach the output.
             constraint: `"l2"` or a constraint object.
-            objective: None for Eq. 1 without targets and Eq. 2 as printed with them; or e.g. `ClassSpecific("mean")`.
+            objective: of calls with a target: Eq. 2 as printed, or `ClassSpecific("mean")`; Eq. 1 serves the others.
             solver: `"auto"` (exact where the tail is affine), `"exact"`, `"descent"`, or a solver's options.
             output: which part of the network's output to explain, where it is no tensor: index, key or function.
             layout: `"auto"`, a name, a layout, or a function from feature map to layout.
@@ -192,9 +192,7 @@ class L2CAF:
         return lambda _: given
 
     def _objective(self, targets: Targets | None) -> Objective:
-        if self.objective is not None:
-            return self.objective
-        return Oblivious() if targets is None else ClassSpecific()
+        return Oblivious() if targets is None else self.objective
 
 
 def _first(call: Inputs) -> Inputs:

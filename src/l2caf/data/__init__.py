@@ -1,0 +1,1 @@
+"""Pictures and data sets, read as they lie on disk."""

@@ -1,0 +1,155 @@
+"""Picture files to RGB, and RGB to what a network takes.
+
+Every kind of picture that Pillow reads becomes upright 8-bit RGB: EXIF rotation is applied, transparency is laid on
+white, 16-bit grey is scaled (not clipped), and of an animation the first frame is taken.
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from l2caf.errors import DataError
+
+SUFFIXES: Final = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
+)
+DRAFT_SIDE: Final = 2048  # JPEGs are decoded at the smallest scale at least this large
+
+Region = tuple[float, float, float, float]
+
+
+def find_pictures(paths: Iterable[Path]) -> list[Path]:
+    """Picture files: those named, and all that lie in the folders named.
+
+    Args:
+        paths: files are taken whatever their suffix; folders are searched recursively, hidden entries skipped.
+
+    Returns:
+        Files in the order given, those of a folder sorted.
+
+    Raises:
+        DataError: if a path does not exist, or a folder holds no picture.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if _is_picture(file, path))
+            if not inside:
+                raise DataError(f"folder {path} holds no pictures; expected files such as .jpg or .png")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise DataError(f"{path} does not exist")
+    return found
+
+
+def _is_picture(file: Path, root: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
+    return not hidden and file.suffix.lower() in SUFFIXES and file.is_file()
+
+
+def read_picture(path: Path) -> Image.Image:
+    """One picture as upright 8-bit RGB.
+
+    Args:
+        path: any format that Pillow reads; very large JPEGs are decoded at a fraction of their size.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        DataError: if the file is missing, empty, truncated, no picture, or beyond Pillow's limit of pixels.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; expected a picture file")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty")
+    try:
+        return _decoded(path)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} is too large: {error}") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as a picture: {_short(error, path)}") from error
+
+
+def _decoded(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        # A 100-megapixel photograph is no bomb; Pillow still refuses what is twice its warning's size.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path) as image:
+            if max(image.size) > 2 * DRAFT_SIDE:
+                image.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return Image.fromarray(_scaled(np.asarray(image.convert("I"), dtype=np.float64))).convert("RGB")
+    if image.mode == "F":
+        return Image.fromarray(_scaled(np.asarray(image, dtype=np.float64))).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        opaque = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """Grey of more than 8 bits to 8: the full 16-bit range if it is used, the values' own otherwise."""
+    top = 65535.0 if 255 < values.max() <= 65535 and values.min() >= 0 else max(float(values.max()), 1e-12)
+    return np.clip(values / top * 255, 0, 255).round().astype(np.uint8)
+
+
+def _short(error: Exception, path: Path) -> str:
+    text = str(error).replace(str(path), "the file").strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def prepare(
+    picture: Image.Image,
+    *,
+    size: tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    fit: Literal["squash", "crop", "pad"] = "squash",
+) -> tuple[Float[Tensor, "3 h w"], Region]:
+    """A picture as a network takes it.
+
+    Args:
+        picture: RGB.
+        size: height and width to bring it to.
+        mean: per channel, of values in [0, 1]; one number serves all.
+        std: per channel, likewise.
+        fit: `"squash"`: the whole picture, its aspect lost; `"crop"`: the centre of the target's aspect; `"pad"`: the
+            whole picture with grey borders.
+
+    Returns:
+        The normalised float32 tensor, and the rectangle (x0, y0, x1, y1) of the picture that it shows, in pixels;
+        beyond the picture's edges for `"pad"`.
+    """
+    height, width = size
+    region = _region(picture.size, (width, height), fit)
+    if fit == "pad":
+        grey = tuple(round(255 * value) for value in (list(mean) * 3)[:3])
+        fitted = ImageOps.pad(picture, (width, height), Image.Resampling.BILINEAR, color=grey)
+    else:
+        fitted = picture.resize((width, height), Image.Resampling.BILINEAR, box=region)
+    values = torch.from_numpy(np.asarray(fitted, dtype=np.float32) / 255).permute(2, 0, 1)
+    return (values - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1), region
+
+
+def _region(picture: tuple[int, int], target: tuple[int, int], fit: str) -> Region:
+    width, height = picture
+    if fit == "squash":
+        return (0.0, 0.0, float(width), float(height))
+    scale = (min if fit == "crop" else max)(width / target[0], height / target[1])
+    w, h = target[0] * scale, target[1] * scale
+    return ((width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2)

@@ -1,0 +1,156 @@
+"""The main job: pictures and a network in, maps and a page out."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from l2caf import pictures, storage
+from l2caf.attention import L2CAF, Attention
+from l2caf.data.pictures import Region, prepare, read_picture
+from l2caf.errors import DataError
+from l2caf.models import LoadedModel
+from l2caf.viz.report import Entry, Panel, Summary, write_report
+
+LONGEST_PX: Final = 1024  # pictures in results are not larger
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What a run of `explain` did.
+
+    Attributes:
+        folder: where the results are.
+        done: names of the pictures explained.
+        skipped: files that could not be read, with the reason.
+    """
+
+    folder: Path
+    done: Sequence[str]
+    skipped: Sequence[tuple[str, str]]
+
+
+def explain(
+    files: Sequence[Path], loaded: LoadedModel, caf: L2CAF, target: object, output: Path, *, overwrite: bool = False
+) -> Explained:
+    """Explain pictures and write overlays, filters and a page, whole or not at all.
+
+    Args:
+        files: picture files.
+        loaded: the network and how to feed it.
+        caf: the explainer, around `loaded.model`.
+        target: classes, as for `L2CAF`; None for class-oblivious maps only.
+        output: a folder that does not exist yet.
+        overwrite: replace an earlier result there.
+
+    Returns:
+        What was done. Unreadable pictures are listed and the rest is explained.
+
+    Raises:
+        DataError: if no picture could be read.
+        StorageError: if the folder exists or cannot be written.
+    """
+    entries: list[Entry] = []
+    skipped: list[tuple[str, str]] = []
+    layer = ""
+    with storage.new_folder(output, overwrite=overwrite) as folder:
+        for number, file in enumerate(files):
+            try:
+                picture = read_picture(file)
+            except DataError as error:
+                skipped.append((str(file), str(error)))
+                continue
+            entry, attentions = _explain_one(file.name, picture, loaded, caf, target)
+            entries.append(entry)
+            layer = f"{attentions[0].layer} ({attentions[0].layout})"
+            _write_maps(folder / f"{number:05d}-{file.stem}", entry, attentions)
+        if not entries:
+            raise DataError(f"none of {len(files)} pictures could be read; the first: {skipped[0][1]}")
+        settings = {"network": loaded.name, "layer": layer, "pictures": str(len(entries)), "fit": loaded.card.fit or ""}
+        write_report(folder / "index.html", "Where the network looks", Summary(settings, skipped), entries)
+        storage.write_manifest(folder, {"format": "l2caf.explain/1", "skipped": skipped, **settings})
+    return Explained(output, [entry.name for entry in entries], skipped)
+
+
+def _explain_one(
+    name: str, picture: Image.Image, loaded: LoadedModel, caf: L2CAF, target: object
+) -> tuple[Entry, list[Attention]]:
+    card = loaded.card
+    inputs, region = prepare(
+        picture,
+        size=card.size or (224, 224),
+        mean=card.mean or (0.0,),
+        std=card.std or (1.0,),
+        fit=card.fit or "squash",
+    )
+    full_width = picture.width
+    picture.thumbnail((LONGEST_PX, LONGEST_PX))
+    x0, y0, x1, y1 = (value * picture.width / full_width for value in region)
+    region = (x0, y0, x1, y1)
+    attentions, panels = [], []
+    for wanted in (None, target) if target is not None else (None,):
+        start = time.perf_counter()
+        attention = caf(inputs[None], wanted)  # type: ignore[arg-type]  # checked by the call itself
+        seconds = (time.perf_counter() - start) / attention.filter.shape[1]
+        attentions.append(attention)
+        panels += _panels(attention, picture.size, region, card.labels, seconds)
+    return Entry(name, np.asarray(picture), panels), attentions
+
+
+def _panels(
+    attention: Attention, size: tuple[int, int], region: Region, labels: Sequence[str] | None, seconds: float
+) -> list[Panel]:
+    panels = []
+    for column in range(attention.filter.shape[1]):
+        certificate = attention.certificate[0][column]
+        unique = attention.unique
+        panels.append(
+            Panel(
+                label=_label(attention, column, labels),
+                heatmap=_in_frame(attention.filter[0, column], size, region),
+                loss=float(attention.loss[0, column]),
+                uniform_loss=float(attention.uniform_loss[0, column]),
+                certificate=certificate.label,
+                certificate_note=certificate.value,
+                negative_share=float(attention.negative_share[0, column]),
+                unique=None if unique is None else bool(unique[0, column]),
+                time_s=seconds,
+            )
+        )
+    return panels
+
+
+def _label(attention: Attention, column: int, labels: Sequence[str] | None) -> str:
+    if attention.target is None:
+        return "all that it says (class-oblivious)"
+    number = int(attention.target[0, column])
+    return f"{labels[number]} ({number})" if labels and number < len(labels) else f"class {number}"
+
+
+def _in_frame(
+    filter_: Float[Tensor, "h w"], size: tuple[int, int], region: Region
+) -> Float[np.ndarray, "height width"]:
+    """A map laid where its region is in the picture, 0 outside it."""
+    width, height = size
+    x0, y0, x1, y1 = (round(value) for value in region)
+    resized = pictures.resize(filter_.abs()[None, None], (max(1, y1 - y0), max(1, x1 - x0)))
+    heat = pictures.normalized(resized)[0, 0].cpu().numpy()
+    canvas = np.zeros((height, width), dtype=np.float32)
+    top, left = max(y0, 0), max(x0, 0)
+    inside = heat[top - y0 : min(y1, height) - y0, left - x0 : min(x1, width) - x0]
+    canvas[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return canvas
+
+
+def _write_maps(folder: Path, entry: Entry, attentions: Sequence[Attention]) -> None:
+    folder.mkdir()
+    for attention, kind in zip(attentions, ("oblivious", "specific"), strict=False):
+        attention.save(folder / kind)
+    for number, panel in enumerate(entry.panels):
+        Image.fromarray(pictures.overlay(entry.picture, panel.heatmap)).save(folder / f"map-{number}.png")

@@ -1,0 +1,273 @@
+"""A network by name: torchvision, timm, or the embedded one, with its weights and its model card."""
+
+import logging
+import pickle
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from l2caf.errors import ModelError, WeightsError, nearest
+from l2caf.models.card import ModelCard
+from l2caf.models.torchvision_compat import import_torchvision
+
+CONNECT_S: Final = 3.0
+WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "model_ema")
+PREFIXES: Final = ("module.", "_orig_mod.")
+IMAGENET: Final = ModelCard(size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), fit="squash")
+
+logging.getLogger("timm").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A network ready to be explained.
+
+    Attributes:
+        model: in eval mode.
+        name: where it came from, such as `timm/mobilenetv2_100`.
+        card: complete but for labels, which may be unknown.
+    """
+
+    model: nn.Module
+    name: str
+    card: ModelCard
+
+
+def load(
+    name: str, *, weights: Path | None = None, card: ModelCard | None = None, pretrained: bool = True
+) -> LoadedModel:
+    """A network with weights.
+
+    Args:
+        name: `resnet50` (torchvision, else timm), `torchvision/resnet50` or `timm/mobilenetv2_100`.
+        weights: a .safetensors or .pth file; None for the library's own download and cache.
+        pretrained: False leaves the weights random where no file is given (seed 0).
+        card: what is known of the network; completed from the card beside the weights, then from the library.
+
+    Returns:
+        The network in eval mode.
+
+    Raises:
+        ModelError: if there is no such network, or its constructor refuses the arguments.
+        WeightsError: if weights cannot be had, read or fitted.
+    """
+    card = card or ModelCard()
+    if weights is not None:
+        card = card.over(ModelCard.beside(weights))
+    source, short = resolve(name)
+    state = None if weights is None else read_weights(weights)
+    build = _from_torchvision if source == "torchvision" else _from_timm
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, own = build(short, dict(card.arguments), {} if state is None and not pretrained else state)
+    if state is not None:
+        _fit(model, state, f"{source}/{short}", weights)
+    return LoadedModel(model.eval(), f"{source}/{short}", card.over(own).over(IMAGENET))
+
+
+def names() -> list[str]:
+    """Every network that `load` knows, sorted, torchvision first."""
+    torchvision = import_torchvision()
+    import timm  # noqa: PLC0415  (imports torchvision, which may need its operators declared first)
+
+    own = [f"torchvision/{name}" for name in torchvision.models.list_models(module=torchvision.models)]
+    return [*own, *(f"timm/{name}" for name in timm.list_models())]
+
+
+def resolve(name: str) -> tuple[str, str]:
+    """Library and short name of a network.
+
+    Args:
+        name: with or without the library.
+
+    Returns:
+        Such as `("timm", "mobilenetv2_100")`.
+
+    Raises:
+        ModelError: if neither library has it; a misspelt name gets the nearest real ones.
+    """
+    known = names()
+    for candidate in (name, f"torchvision/{name}", f"timm/{name}", f"timm/{name.removeprefix('timm/').split('.')[0]}"):
+        if candidate in known:
+            source, _, short = candidate.partition("/")
+            return source, name.removeprefix("timm/") if source == "timm" else short
+    pool = known if "/" in name else sorted({other.partition("/")[2] for other in known})
+    raise ModelError(f"unknown network {name!r}{nearest(name, pool)} (`l2caf models` lists them)")
+
+
+def _from_torchvision(
+    name: str, arguments: dict[str, Any], state: dict[str, Tensor] | None
+) -> tuple[nn.Module, ModelCard]:
+    models = import_torchvision().models
+    chosen = models.get_model_weights(name).DEFAULT
+    preset = chosen.transforms()
+    side = preset.crop_size[0]
+    card = ModelCard(
+        size=(side, side), mean=tuple(preset.mean), std=tuple(preset.std), labels=tuple(chosen.meta["categories"])
+    )
+    if state is not None:
+        model, n_classes = _built_for(models.get_model, name, arguments | {"weights": None}, state)
+        return model, card if n_classes in (None, len(card.labels or ())) else replace(card, labels=None)
+    try:
+        return _built(models.get_model, name, arguments | {"weights": chosen}), card
+    except OSError as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise WeightsError(_no_weights(f"torchvision/{name}", folder / Path(chosen.url).name)) from error
+
+
+def _from_timm(name: str, arguments: dict[str, Any], state: dict[str, Tensor] | None) -> tuple[nn.Module, ModelCard]:
+    import_torchvision()
+    import timm  # noqa: PLC0415
+    from timm.data.config import resolve_data_config  # noqa: PLC0415
+
+    if state is None:
+        try:
+            with _hub_answers_or_is_offline():
+                model = _built(timm.create_model, name, arguments | {"pretrained": True})
+        except (OSError, RuntimeError) as error:
+            raise WeightsError(_no_weights(f"timm/{name}", Path("~/.cache/huggingface"))) from error
+    else:
+        model, _ = _built_for(timm.create_model, name, arguments | {"pretrained": False}, state)
+    config = resolve_data_config({}, model=model)
+    _, height, width = config["input_size"]
+    return model, ModelCard(size=(height, width), mean=tuple(config["mean"]), std=tuple(config["std"]))
+
+
+@contextmanager
+def _hub_answers_or_is_offline() -> Iterator[None]:
+    """Spare the user a minute of retries: where the hub cannot be reached, only its cache is asked."""
+    from huggingface_hub import constants  # noqa: PLC0415  (comes with timm)
+
+    before = constants.HF_HUB_OFFLINE
+    try:
+        with socket.create_connection((urlsplit(constants.ENDPOINT).hostname or "", 443), timeout=CONNECT_S):
+            pass
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _built(constructor: Any, name: str, arguments: dict[str, Any]) -> nn.Module:
+    try:
+        return constructor(name, **arguments)
+    except TypeError as error:
+        raise ModelError(f"network {name!r} does not take these arguments: {error}") from error
+
+
+def _no_weights(name: str, place: Path) -> str:
+    return (
+        f"the weights of {name} are not here and cannot be downloaded; either give a file with --weights FILE, "
+        f"or run once on a connected machine and copy its cache to {place}"
+    )
+
+
+def _built_for(
+    constructor: Any, name: str, arguments: dict[str, Any], state: dict[str, Tensor]
+) -> tuple[nn.Module, int | None]:
+    """A network with as many classes as its weight file, and that number where it is not the default."""
+    # Where only the last layer's shapes differ, the file's first axis there is the number of classes.
+    model = _built(constructor, name, arguments)
+    own = model.state_dict()
+    shaped = [key for key in own if key in state and own[key].shape != state[key].shape]
+    if not shaped or "num_classes" in arguments or any(state[key].dim() == 0 for key in shaped):
+        return model, arguments.get("num_classes")
+    numbers = {state[key].shape[0] for key in shaped}
+    if len(numbers) != 1:
+        return model, None
+    n_classes = numbers.pop()
+    return _built(constructor, name, arguments | {"num_classes": n_classes}), n_classes
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a weight file, floating ones as float32.
+
+    Args:
+        path: .safetensors, or .pth / .pt / .bin read with `weights_only=True`.
+
+    Returns:
+        A state dict, unwrapped from common containers and prefixes.
+
+    Raises:
+        WeightsError: if the file is missing, damaged, holds code, or holds no tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"weights {path} do not exist")
+    try:
+        raw: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"weights {path} cannot be read: {reason}") from error
+    for wrapper in WRAPPERS:
+        if isinstance(raw, Mapping) and isinstance(raw.get(wrapper), Mapping):
+            raw = raw[wrapper]
+    state = (
+        {name: value for name, value in raw.items() if isinstance(value, Tensor)} if isinstance(raw, Mapping) else {}
+    )
+    if not state:
+        raise WeightsError(f"weights {path} hold no named tensors")
+    return {_bare(name): value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def _bare(name: str) -> str:
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _fit(model: nn.Module, state: dict[str, Tensor], name: str, path: Path | None) -> None:
+    own = model.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    extra = [key for key in state if key not in own]
+    shaped = [key for key in own if key in state and own[key].shape != state[key].shape]
+    if missing or extra or shaped:
+        first = (shaped or missing or extra)[0]
+        raise WeightsError(
+            f"weights {path} are not those of {name}: {len(missing)} tensors missing, {len(extra)} unknown, "
+            f"{len(shaped)} of another shape (such as {first!r})"
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def parse_arguments(pairs: list[str]) -> dict[str, Any]:
+    """Constructor keywords from text.
+
+    Args:
+        pairs: such as `pad_type=same`, `num_classes=1001`.
+
+    Returns:
+        Integers, floats and booleans as such, everything else as text.
+
+    Raises:
+        ModelError: if a pair has no `=`.
+    """
+    parsed: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key.isidentifier():
+            raise ModelError(f"argument {pair!r} is not understood; expected NAME=VALUE")
+        parsed[key] = _value(text)
+    return parsed
+
+
+def _value(text: str) -> Any:
+    constants = {"true": True, "false": False, "none": None}
+    if text.lower() in constants:
+        return constants[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
