@@ -1,0 +1,1 @@
+"""What the project trains and measures: one module per network, table or figure."""
