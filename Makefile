@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install test lint clean
+.PHONY: help install demo test lint clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -18,6 +18,9 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt
 	@touch $@ $(VENV)/installed-base
 
 install: $(VENV)/installed-base ## make .venv with l2caf in it
+
+demo: $(VENV)/installed-base ## explain the embedded pictures with the embedded network: out/demo/index.html
+	$(BIN)/l2caf demo --output out/demo
 
 lint: $(VENV)/installed-dev ## linters, import contracts and type checker
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ Results go to stdout, notes to stderr. Exit codes: 0 done, 1 done in part, 2 not
 
 import logging
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +15,17 @@ from rich.console import Console
 from rich.table import Table
 
 from l2caf.attention import L2CAF
+from l2caf.data.digit_scenes import DigitScenes, write_scenes
 from l2caf.data.pictures import find_pictures
 from l2caf.errors import L2CAFError, TargetError
+from l2caf.explain import Request
 from l2caf.explain import explain as run_explain
 from l2caf.models import ModelCard, load, names
 from l2caf.models.card import Fit, read_labels
 from l2caf.models.zoo import parse_arguments
 from l2caf.objectives import ClassSpecific, Others
+
+DEMO_SCENES = ((2, 6), (1, 2), (3, 2))  # digits per scene, scenes
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -69,11 +74,29 @@ def explain(
     wanted = _target(target)
     loaded = load(model, weights=weights, card=_card(card, model_arg, size, mean, std, fit, labels))
     caf = L2CAF(loaded.model, layer, objective=ClassSpecific(others))
-    result = run_explain(files, loaded, caf, wanted, output, overwrite=overwrite)
+    result = run_explain([Request(file, wanted) for file in files], loaded, caf, output, overwrite=overwrite)
     for name, reason in result.skipped:
         typer.echo(f"skipped {name}: {reason}", err=True)
     typer.echo(str(result.folder / "index.html"))
     raise typer.Exit(1 if result.skipped else 0)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("out/demo"),
+) -> None:
+    """Explain pictures that l2caf makes itself, with the network that it carries: needs no download."""
+    loaded = load("embedded/digits")
+    caf = L2CAF(loaded.model, objective=ClassSpecific("mean"))
+    with tempfile.TemporaryDirectory() as temporary:
+        requests = []
+        for objects, length in DEMO_SCENES:
+            folder = Path(temporary, str(objects))
+            folder.mkdir()
+            files = write_scenes(DigitScenes("test", objects=objects, length=length, seed=2), folder)
+            requests += [Request(file, f"top{objects}") for file in files]
+        result = run_explain(requests, loaded, caf, output, overwrite=True)
+    typer.echo(f"{len(result.done)} pictures explained; open {result.folder / 'index.html'}")
 
 
 @app.command()

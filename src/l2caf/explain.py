@@ -13,12 +13,26 @@ from torch import Tensor
 
 from l2caf import pictures, storage
 from l2caf.attention import L2CAF, Attention
+from l2caf.attention.targets import Target
 from l2caf.data.pictures import Region, prepare, read_picture
 from l2caf.errors import DataError
-from l2caf.models import LoadedModel
+from l2caf.models import LoadedModel, ModelCard
 from l2caf.viz.report import Entry, Panel, Summary, write_report
 
 LONGEST_PX: Final = 1024  # pictures in results are not larger
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A picture to explain.
+
+    Attributes:
+        file: where it is.
+        target: classes, as for `L2CAF`; None for the class-oblivious map only.
+    """
+
+    file: Path
+    target: Target = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +51,14 @@ class Explained:
 
 
 def explain(
-    files: Sequence[Path], loaded: LoadedModel, caf: L2CAF, target: object, output: Path, *, overwrite: bool = False
+    requests: Sequence[Request], loaded: LoadedModel, caf: L2CAF, output: Path, *, overwrite: bool = False
 ) -> Explained:
     """Explain pictures and write overlays, filters and a page, whole or not at all.
 
     Args:
-        files: picture files.
+        requests: picture files and what to ask of each.
         loaded: the network and how to feed it.
         caf: the explainer, around `loaded.model`.
-        target: classes, as for `L2CAF`; None for class-oblivious maps only.
         output: a folder that does not exist yet.
         overwrite: replace an earlier result there.
 
@@ -60,47 +73,53 @@ def explain(
     skipped: list[tuple[str, str]] = []
     layer = ""
     with storage.new_folder(output, overwrite=overwrite) as folder:
-        for number, file in enumerate(files):
+        for number, request in enumerate(requests):
             try:
-                picture = read_picture(file)
+                picture = read_picture(request.file)
             except DataError as error:
-                skipped.append((str(file), str(error)))
+                skipped.append((str(request.file), str(error)))
                 continue
-            entry, attentions = _explain_one(file.name, picture, loaded, caf, target)
+            if not entries:  # finding the layer is not part of the time of the first map
+                caf(_prepared(picture, loaded.card)[0][None])
+            entry, attentions = _explain_one(request, picture, loaded, caf)
             entries.append(entry)
             layer = f"{attentions[0].layer} ({attentions[0].layout})"
-            _write_maps(folder / f"{number:05d}-{file.stem}", entry, attentions)
+            _write_maps(folder / f"{number:05d}-{request.file.stem}", entry, attentions)
         if not entries:
-            raise DataError(f"none of {len(files)} pictures could be read; the first: {skipped[0][1]}")
+            raise DataError(f"none of {len(requests)} pictures could be read; the first: {skipped[0][1]}")
         settings = {"network": loaded.name, "layer": layer, "pictures": str(len(entries)), "fit": loaded.card.fit or ""}
         write_report(folder / "index.html", "Where the network looks", Summary(settings, skipped), entries)
         storage.write_manifest(folder, {"format": "l2caf.explain/1", "skipped": skipped, **settings})
     return Explained(output, [entry.name for entry in entries], skipped)
 
 
-def _explain_one(
-    name: str, picture: Image.Image, loaded: LoadedModel, caf: L2CAF, target: object
-) -> tuple[Entry, list[Attention]]:
-    card = loaded.card
-    inputs, region = prepare(
+def _prepared(picture: Image.Image, card: ModelCard) -> tuple[Float[Tensor, "3 h w"], Region]:
+    """What the network takes, and which part of the picture that is."""
+    return prepare(
         picture,
         size=card.size or (224, 224),
         mean=card.mean or (0.0,),
         std=card.std or (1.0,),
         fit=card.fit or "squash",
     )
+
+
+def _explain_one(
+    request: Request, picture: Image.Image, loaded: LoadedModel, caf: L2CAF
+) -> tuple[Entry, list[Attention]]:
+    inputs, region = _prepared(picture, loaded.card)
     full_width = picture.width
     picture.thumbnail((LONGEST_PX, LONGEST_PX))
     x0, y0, x1, y1 = (value * picture.width / full_width for value in region)
     region = (x0, y0, x1, y1)
     attentions, panels = [], []
-    for wanted in (None, target) if target is not None else (None,):
+    for target in (None, request.target) if request.target is not None else (None,):
         start = time.perf_counter()
-        attention = caf(inputs[None], wanted)  # type: ignore[arg-type]  # checked by the call itself
+        attention = caf(inputs[None], target)
         seconds = (time.perf_counter() - start) / attention.filter.shape[1]
         attentions.append(attention)
-        panels += _panels(attention, picture.size, region, card.labels, seconds)
-    return Entry(name, np.asarray(picture), panels), attentions
+        panels += _panels(attention, picture.size, region, loaded.card.labels, seconds)
+    return Entry(request.file.name, np.asarray(picture), panels), attentions
 
 
 def _panels(
@@ -118,6 +137,7 @@ def _panels(
                 uniform_loss=float(attention.uniform_loss[0, column]),
                 certificate=certificate.label,
                 certificate_note=certificate.value,
+                relative=attention.target is None,
                 negative_share=float(attention.negative_share[0, column]),
                 unique=None if unique is None else bool(unique[0, column]),
                 time_s=seconds,

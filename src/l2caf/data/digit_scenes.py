@@ -8,8 +8,9 @@ textures, others for training than for testing. Scene i of a split depends on th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
@@ -31,7 +32,7 @@ BACKGROUNDS: Final[dict[str, tuple[str, ...]]] = {
         "motorcycle_left.png",
         "rocket.jpg",
     ),
-    "validation": ("color.png", "moon.png", "ihc.png"),
+    "validation": ("ihc.png", "microaneurysms.png", "moon.png"),
     "test": ("camera.png", "coffee.png", "gravel.png", "hubble_deep_field.jpg", "retina.jpg"),
 }
 INK: Final = 0.35  # share of full ink from which a pixel counts as the digit's when its box is taken
@@ -155,10 +156,10 @@ class DigitScenes:
         height, width = _background(name).shape[:2]
         side = int(random.integers(SIZE, min(height, width) + 1))
         crop = (int(random.integers(0, width - side + 1)), int(random.integers(0, height - side + 1)), side)
-        bare = Scene(name, crop, bool(random.random() < 0.5), ())
+        mirrored = bool(random.random() < 0.5)
         count = int(random.integers(self.range[0], self.range[1] + 1))
         digits = random.choice(self.classes, count, replace=len(self.classes) < count)
-        return Scene(bare.background, bare.crop, bare.mirrored, self._placements(random, digits, _ground(bare)))
+        return Scene(name, crop, mirrored, self._placements(random, digits, _ground(name, crop, mirrored=mirrored)))
 
     def _placements(
         self, random: np.random.Generator, digits: Int[np.ndarray, " d"], ground: UInt8[np.ndarray, "h w 3"]
@@ -200,6 +201,25 @@ class DigitScenes:
         )
 
 
+def write_scenes(scenes: DigitScenes, folder: Path) -> list[Path]:
+    """Write every scene as a PNG file named after its digits, such as `03-digits-4-7.png`.
+
+    Args:
+        scenes: the data set.
+        folder: an existing folder.
+
+    Returns:
+        The files, in order.
+    """
+    paths = []
+    for index in range(len(scenes)):
+        sample = scenes[index]
+        names = "-".join(str(scenes.classes[c]) for c in sample.classes)
+        paths.append(folder / f"{index:02d}-digits-{names}.png")
+        Image.fromarray(sample.image).save(paths[-1])
+    return paths
+
+
 def render(scene: Scene, time: float = 0.0) -> tuple[UInt8[np.ndarray, "h w 3"], Int[np.ndarray, "d 4"]]:
     """Draw a scene.
 
@@ -210,7 +230,7 @@ def render(scene: Scene, time: float = 0.0) -> tuple[UInt8[np.ndarray, "h w 3"],
     Returns:
         RGB and the tight box of each digit's ink, half-open, in pixels.
     """
-    image = _ground(scene).astype(np.float32)
+    image = _ground(scene.background, scene.crop, mirrored=scene.mirrored).astype(np.float32)
     boxes = []
     for placement in scene.placements:
         ink = _ink(placement, time)
@@ -245,11 +265,12 @@ def _iou(a: Float[np.ndarray, "4"], b: Float[np.ndarray, "4"]) -> float:
     return float(inter / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - inter))
 
 
-def _ground(scene: Scene) -> UInt8[np.ndarray, "h w 3"]:
-    x, y, side = scene.crop
-    cut = _background(scene.background)[y : y + side, x : x + side]
+@lru_cache(maxsize=8)  # a scene's ground is looked at when its digits are coloured and drawn on after
+def _ground(background: str, crop: tuple[int, int, int], *, mirrored: bool) -> UInt8[np.ndarray, "h w 3"]:
+    x, y, side = crop
+    cut = _background(background)[y : y + side, x : x + side]
     shrunk = np.asarray(Image.fromarray(cut).resize((SIZE, SIZE), Image.Resampling.BILINEAR, reducing_gap=2.0))
-    return shrunk[:, ::-1] if scene.mirrored else shrunk
+    return shrunk[:, ::-1] if mirrored else shrunk
 
 
 @cache
@@ -272,10 +293,10 @@ def _digits() -> tuple[Float[np.ndarray, "s 8 8"], Int[np.ndarray, " s"]]:
 
 @cache
 def _samples(split: Split) -> dict[int, Int[np.ndarray, " s"]]:
-    """Samples of each digit in a split: 60 % train, 15 % validation, 25 % test, drawn once and for all."""
+    """Samples of each digit in a split: 70 % train, 10 % validation, 20 % test, drawn once and for all."""
     _, labels = _digits()
     random = np.random.default_rng(20200720)
-    shares = {"train": (0.0, 0.6), "validation": (0.6, 0.75), "test": (0.75, 1.0)}
+    shares = {"train": (0.0, 0.7), "validation": (0.7, 0.8), "test": (0.8, 1.0)}
     low, high = shares[split]
     chosen = {}
     for digit in range(10):

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from l2caf.errors import ModelError, WeightsError, nearest
 from l2caf.models.card import ModelCard
+from l2caf.models.embedded import DIGITS_CARD, digits
 from l2caf.models.torchvision_compat import import_torchvision
 
 CONNECT_S: Final = 3.0
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "model_ema")
 PREFIXES: Final = ("module.", "_orig_mod.")
+EMBEDDED: Final = {"digits": (digits, DIGITS_CARD)}
 IMAGENET: Final = ModelCard(size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), fit="squash")
 
 logging.getLogger("timm").setLevel(logging.ERROR)
@@ -48,7 +50,8 @@ def load(
     """A network with weights.
 
     Args:
-        name: `resnet50` (torchvision, else timm), `torchvision/resnet50` or `timm/mobilenetv2_100`.
+        name: `resnet50` (torchvision, else timm), `torchvision/resnet50`, `timm/mobilenetv2_100`, or
+            `embedded/digits`, the one that comes with its weights in this package.
         weights: a .safetensors or .pth file; None for the library's own download and cache.
         pretrained: False leaves the weights random where no file is given (seed 0).
         card: what is known of the network; completed from the card beside the weights, then from the library.
@@ -65,7 +68,7 @@ def load(
         card = card.over(ModelCard.beside(weights))
     source, short = resolve(name)
     state = None if weights is None else read_weights(weights)
-    build = _from_torchvision if source == "torchvision" else _from_timm
+    build = {"torchvision": _from_torchvision, "timm": _from_timm, "embedded": _from_package}[source]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model, own = build(short, dict(card.arguments), {} if state is None and not pretrained else state)
@@ -75,12 +78,12 @@ def load(
 
 
 def names() -> list[str]:
-    """Every network that `load` knows, sorted, torchvision first."""
+    """Every network that `load` knows: the embedded ones, torchvision's, timm's."""
     torchvision = import_torchvision()
     import timm  # noqa: PLC0415  (imports torchvision, which may need its operators declared first)
 
     own = [f"torchvision/{name}" for name in torchvision.models.list_models(module=torchvision.models)]
-    return [*own, *(f"timm/{name}" for name in timm.list_models())]
+    return [*(f"embedded/{name}" for name in EMBEDDED), *own, *(f"timm/{name}" for name in timm.list_models())]
 
 
 def resolve(name: str) -> tuple[str, str]:
@@ -96,12 +99,25 @@ def resolve(name: str) -> tuple[str, str]:
         ModelError: if neither library has it; a misspelt name gets the nearest real ones.
     """
     known = names()
-    for candidate in (name, f"torchvision/{name}", f"timm/{name}", f"timm/{name.removeprefix('timm/').split('.')[0]}"):
+    for candidate in (
+        name,
+        f"embedded/{name}",
+        f"torchvision/{name}",
+        f"timm/{name}",
+        f"timm/{name.removeprefix('timm/').split('.')[0]}",
+    ):
         if candidate in known:
             source, _, short = candidate.partition("/")
             return source, name.removeprefix("timm/") if source == "timm" else short
     pool = known if "/" in name else sorted({other.partition("/")[2] for other in known})
     raise ModelError(f"unknown network {name!r}{nearest(name, pool)} (`l2caf models` lists them)")
+
+
+def _from_package(name: str, arguments: dict[str, Any], state: dict[str, Tensor] | None) -> tuple[nn.Module, ModelCard]:
+    constructor, card = EMBEDDED[name]
+    if arguments:
+        raise ModelError(f"network 'embedded/{name}' takes no arguments; got {', '.join(arguments)}")
+    return constructor(pretrained=state is None), card
 
 
 def _from_torchvision(

@@ -205,8 +205,8 @@ def _panel(panel: Panel, number: int, name: str, size: tuple[int, int], certific
         f'<use href="#p{number}"/><image class="heat" href="{_heat_uri(heat)}" '
         f'width="{size[0]}" height="{size[1]}" preserveAspectRatio="none"/>'
     )
-    badges = [f'<a class="badge" href="#certificate-{certificates.index(panel.certificate)}">'
-              f"{_text(panel.certificate)}</a>"]  # fmt: skip
+    anchor = f"#certificate-{certificates.index(panel.certificate)}"
+    badges = [f'<a class="badge" href="{anchor}">{_text(panel.certificate)}</a>']
     if panel.negative_share > NEGATIVE_SHARE:
         badges.append(f'<span class="mark">{panel.negative_share:.0%} negative</span>')
     if panel.unique is False:
