@@ -6,7 +6,9 @@ linear (Eq. 2) or squared (Eq. 1). Where the tail is affine, `y(f) = c + J f`, t
     Linear      offset + g . f                    with g = J^T s
     Quadratic   offset - 2 b . f + f . G f        with G = J^T J, b = J^T (NT - c)
 
-which have closed solutions on a sphere. Everything else is `Smooth`: values and gradients.
+which have closed solutions on a sphere. Where a position answers to negative weights with another column than to
+positive ones (a ReLU comes first), `f` is replaced by (max(f, 0), min(f, 0)) of 2 p coordinates, and the problem is
+`TwoSided`. Everything else is `Smooth`: values and gradients.
 A problem holds m independent rows, each with its own filter of p weights.
 """
 
@@ -55,6 +57,21 @@ class Quadratic:
         """Losses (m,) of filters (m, p)."""
         bent = (self.gram @ filters.unsqueeze(-1)).squeeze(-1)
         return self.offset + ((bent - 2 * self.slope) * filters).sum(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class TwoSided:
+    """A problem in the coordinates (max(f, 0), min(f, 0)).
+
+    Attributes:
+        unfolded: linear or quadratic in 2 p coordinates, float64.
+    """
+
+    unfolded: Linear | Quadratic
+
+    def value(self, filters: Filters) -> Losses:
+        """Losses (m,) of filters (m, p)."""
+        return self.unfolded.value(torch.cat([filters.clamp(min=0), filters.clamp(max=0)], dim=-1))
 
 
 @runtime_checkable

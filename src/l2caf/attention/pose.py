@@ -2,6 +2,7 @@
 
 affine tail, linear goal    Linear     g = J^T s: one backward pass of the tail
 affine tail, squared goal   Quadratic  G = J^T J, b = J^T (NT - c)
+affine on either side of 0  TwoSided   both of these, with a column for each sign of each position
 any tail, any goal          Smooth     values and gradients
 """
 
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from l2caf.objectives import Goal, LinearGoal, SquaredGoal
-from l2caf.problem import Linear, Quadratic
+from l2caf.problem import Linear, Quadratic, TwoSided
 from l2caf.shapes import Filters, Losses, Rows
 from l2caf.tail import AffineResponse, Tail
 
@@ -90,14 +91,43 @@ def affine_problem(tail: Tail, goal: Goal) -> Linear | Quadratic:
         A problem of m rows in float64. A linear one is the tangent of the loss at f = 1; a quadratic one is the
         loss of the tail's response to single positions. Whether the tail agrees is for the caller to check.
     """
-    response = AffineResponse(tail)
     if isinstance(goal, LinearGoal):
-        gradient = _pullback(response, goal)
-        problems = all_problems(goal)
-        at_ones = goal.loss(tail.reference[inputs_of(tail, goal, problems)], problems)
-        return Linear(gradient, at_ones - gradient.sum(-1))
-    jacobian = response.jacobian.double()
-    wanted = goal.reference.double() - response.offset.double()
+        return _linear(tail, goal, _pullback(AffineResponse(tail), goal))
+    response = AffineResponse(tail)
+    return _quadratic(goal, response.offset, response.jacobian)
+
+
+def two_sided_problem(tail: Tail, goal: Goal) -> TwoSided | None:
+    """The same, as if the tail were affine on either side of 0.
+
+    Args:
+        tail: the tail.
+        goal: m problems.
+
+    Returns:
+        A problem of m rows, or None where it is known not to hold.
+    """
+    above, below = AffineResponse(tail), AffineResponse(tail, -1.0)
+    if isinstance(goal, LinearGoal):
+        slope_above, slope_below = _pullback(above, goal), _pullback(below, goal)
+        at_zero = _linear(tail, goal, slope_above).offset
+        return TwoSided(Linear(torch.cat([slope_above, slope_below], dim=-1), at_zero))
+    if above.pooled_jacobian is None or below.pooled_jacobian is None:
+        return None
+    jacobian = torch.cat([above.pooled_jacobian, below.pooled_jacobian], dim=-1)
+    return TwoSided(_quadratic(goal, above.offset, jacobian))
+
+
+def _linear(tail: Tail, goal: LinearGoal, gradient: Filters) -> Linear:
+    """The tangent of the loss at f = 1."""
+    problems = all_problems(goal)
+    at_ones = goal.loss(tail.reference[inputs_of(tail, goal, problems)], problems)
+    return Linear(gradient, at_ones - gradient.sum(-1))
+
+
+def _quadratic(goal: SquaredGoal, offset: Float[Tensor, "b n"], jacobian: Float[Tensor, "b n p"]) -> Quadratic:
+    jacobian = jacobian.double()
+    wanted = goal.reference.double() - offset.double()
     slope = (jacobian.mT @ wanted.unsqueeze(-1)).squeeze(-1)
     return Quadratic(jacobian.mT @ jacobian, slope, wanted.square().sum(-1))
 

@@ -1,8 +1,9 @@
 """Choose a solver, run it, and measure what it found with the network's own tail.
 
-`auto` solves in closed form and then lets the tail itself judge: the predicted losses must be the real ones
-under the solution, under the uniform filter and under a random filter. Inputs for which they are not have a
-tail that is not affine; they are solved iteratively. Every loss reported is one the tail computed.
+`auto` solves in closed form, first as if the tail were affine, then as if it were affine on either side of 0, and
+lets the tail itself judge: the predicted losses must be the real ones under the solution, under the uniform filter
+and under a random filter. Problems for which neither holds are solved iteratively. Every loss reported is one the
+tail computed.
 """
 
 from dataclasses import dataclass, replace
@@ -12,13 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from l2caf.attention.pose import TailProblem, affine_problem, all_problems, inputs_of
+from l2caf.attention.pose import TailProblem, affine_problem, all_problems, inputs_of, two_sided_problem
 from l2caf.constraints import UnitL2
 from l2caf.errors import TailError
 from l2caf.objectives import Goal, SquaredGoal
-from l2caf.problem import Linear, Quadratic, uniform_filters
+from l2caf.problem import Linear, Quadratic, TwoSided, uniform_filters
 from l2caf.shapes import Filters, Flags, Losses, Rows
-from l2caf.solvers import Descent, Exact, Solution
+from l2caf.solvers import Descent, Exact, Solution, TwoSidedExact, merged
 from l2caf.tail import Tail, is_affine
 from l2caf.tail.response import probe_filters, rounding_of
 
@@ -57,33 +58,55 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: UnitL2) -> Solved:
         options = solver if isinstance(solver, Descent) else Descent()
         found = _descend(tail, goal, options, constraint, all_problems(goal))
         return _measured(tail, goal, found)
-    exact = _exact(tail, goal, constraint)
-    if exact is None:
-        missed = all_problems(goal)
-    else:
-        solved, agrees = exact
-        if bool(agrees.all()):
-            return solved
-        missed = all_problems(goal)[~agrees]
+    closed, missed = _closed(tail, goal, constraint)
+    if closed is not None and not len(missed):
+        return closed
     if solver == "exact":
         inputs = sorted(set(inputs_of(tail, goal, missed).tolist()))
         raise TailError(f"the tail is not affine for inputs {inputs}, so there is no closed form; use solver='auto'")
     iterative = _descend(tail, goal, Descent(), constraint, missed)
-    if exact is None or len(missed) == len(all_problems(goal)):
+    if closed is None:
         return _measured(tail, goal, iterative)
-    return _measured(tail, goal, _merged(exact[0].solution, iterative, missed))
+    return _measured(tail, goal, merged(closed.solution, iterative, missed))
 
 
-def _exact(tail: Tail, goal: Goal, constraint: UnitL2) -> tuple[Solved, Flags] | None:
-    """The closed form and for which problems it holds; None where it is known beforehand that it holds for none."""
+def _closed(tail: Tail, goal: Goal, constraint: UnitL2) -> tuple[Solved | None, Rows]:
+    """What closed forms solve, and the problems that none of them does; None where that is all."""
+    problems = missed = all_problems(goal)
+    solved: Solved | None = None
+    for pose in (_affine, two_sided_problem):
+        problem = pose(tail, goal)
+        if problem is None:
+            continue
+        found, agrees = _checked(tail, goal, problem, _in_closed_form(problem, constraint.radius))
+        gained = missed[agrees[missed]]
+        if solved is None:
+            solved = found if len(gained) else None
+        elif len(gained):
+            solution = merged(solved.solution, found.solution.rows(gained), gained)
+            solved = Solved(solution, solved.uniform_loss)
+        missed = missed[~agrees[missed]]
+        if not len(missed):
+            break
+    return solved, missed if solved is not None else problems
+
+
+def _in_closed_form(problem: Linear | Quadratic | TwoSided, radius: float) -> Solution:
+    if isinstance(problem, TwoSided):
+        return TwoSidedExact(radius).solve(problem)
+    return Exact(radius).solve(problem)
+
+
+def _affine(tail: Tail, goal: Goal) -> Linear | Quadratic | None:
+    """The affine problem, unless it is cheap to see that the tail is not."""
     if isinstance(goal, SquaredGoal) and not bool(is_affine(tail).any()):
         return None
-    problem = affine_problem(tail, goal)
-    solution = Exact(constraint.radius).solve(problem)
-    return _checked(tail, goal, problem, solution)
+    return affine_problem(tail, goal)
 
 
-def _checked(tail: Tail, goal: Goal, problem: Linear | Quadratic, solution: Solution) -> tuple[Solved, Flags]:
+def _checked(
+    tail: Tail, goal: Goal, problem: Linear | Quadratic | TwoSided, solution: Solution
+) -> tuple[Solved, Flags]:
     """Real losses, and whether the problem predicts them at the solution, the uniform and a random filter."""
     problems = all_problems(goal)
     inputs = inputs_of(tail, goal, problems)
@@ -127,24 +150,6 @@ def _measured(tail: Tail, goal: Goal, solution: Solution) -> Solved:
     uniform = uniform_filters(len(problems), tail.n_positions, solution.filters, _radius(solution))
     loss = everything.value(_as_features(solution.filters, tail), problems)
     return Solved(replace(solution, loss=loss), everything.value(_as_features(uniform, tail), problems))
-
-
-def _merged(closed: Solution, iterative: Solution, missed: Rows) -> Solution:
-    """Iterative solutions in the place of the closed ones that do not hold."""
-    filters = closed.filters.index_copy(0, missed, iterative.filters.to(closed.filters))
-    unique = None if closed.unique is None else closed.unique.index_fill(0, missed, True)  # noqa: FBT003
-    certificates = list(closed.certificates)
-    for place, certificate in zip(missed.tolist(), iterative.certificates, strict=True):
-        certificates[place] = certificate
-    return Solution(
-        filters=filters,
-        loss=closed.loss.index_copy(0, missed, iterative.loss),
-        certificates=tuple(certificates),
-        residual=closed.residual.index_copy(0, missed, iterative.residual),
-        unique=unique,
-        iterations=closed.iterations.index_copy(0, missed, iterative.iterations),
-        solver=f"{closed.solver}, {iterative.solver}",
-    )
 
 
 def _radius(solution: Solution) -> float:

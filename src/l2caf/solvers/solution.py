@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -45,6 +46,47 @@ class Solution:
     iterations: Rows
     solver: str
     trace: Float[Tensor, "t m p"] | None = None
+
+    def rows(self, rows: Rows) -> "Solution":
+        """The solutions of some of the problems, without their trace."""
+        return Solution(
+            filters=self.filters[rows],
+            loss=self.loss[rows],
+            certificates=tuple(self.certificates[row] for row in rows.tolist()),
+            residual=self.residual[rows],
+            unique=None if self.unique is None else self.unique[rows],
+            iterations=self.iterations[rows],
+            solver=self.solver,
+        )
+
+
+def merged(solution: Solution, other: Solution, rows: Rows) -> Solution:
+    """One solver's solutions with another's in the place of some.
+
+    Args:
+        solution: of m problems.
+        other: of r of them.
+        rows: (r,) which.
+
+    Returns:
+        A solution of m problems. What `other` cannot tell of uniqueness counts as unique.
+    """
+    certificates = list(solution.certificates)
+    for place, certificate in zip(rows.tolist(), other.certificates, strict=True):
+        certificates[place] = certificate
+    unique = solution.unique
+    if unique is not None:
+        known = torch.ones_like(unique[rows]) if other.unique is None else other.unique
+        unique = unique.index_copy(0, rows, known)
+    return Solution(
+        filters=solution.filters.index_copy(0, rows, other.filters.to(solution.filters)),
+        loss=solution.loss.index_copy(0, rows, other.loss),
+        certificates=tuple(certificates),
+        residual=solution.residual.index_copy(0, rows, other.residual),
+        unique=unique,
+        iterations=solution.iterations.index_copy(0, rows, other.iterations),
+        solver=f"{solution.solver}, {other.solver}",
+    )
 
 
 def riemannian_residual(filters: Filters, gradient: Filters) -> Losses:

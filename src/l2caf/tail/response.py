@@ -1,4 +1,8 @@
-"""The response of an affine tail: FT(f) = c + J f.
+"""The response of an affine tail: FT(f) = c + J f, or of one that is affine on either side of 0.
+
+Where a ReLU is the first thing after the layer, each position answers to a positive weight with one column and to a
+negative weight with another: FT(f) = c + J_above max(f, 0) + J_below min(f, 0). DenseNets end so. An affine tail is
+the case in which both are the same.
 
 J[:, p] is what the tail answers to position p alone. Two ways to get it:
 
@@ -72,13 +76,15 @@ def is_affine(tail: Tail) -> Bool[Tensor, " b"]:
 
 @dataclass(frozen=True)
 class AffineResponse:
-    """c and J of an affine tail, computed when asked for.
+    """c and J of an affine tail, or of one side of it, computed when asked for.
 
     Attributes:
-        tail: an affine tail.
+        tail: a tail that is affine for filters of one sign at least.
+        side: 1.0 for filters without negative weights, -1.0 for filters without positive ones.
     """
 
     tail: Tail
+    side: float = 1.0
 
     @cached_property
     def offset(self) -> Outputs:
@@ -99,7 +105,7 @@ class AffineResponse:
         """
         rows = self.tail.all_rows()
         with torch.enable_grad():
-            ones = torch.ones(len(rows), self.tail.n_positions, device=rows.device, requires_grad=True)
+            ones = torch.full((len(rows), self.tail.n_positions), self.side, device=rows.device, requires_grad=True)
             outputs = self.tail(ones, rows)
             many = cotangent.shape[1] > 1
             weights = cotangent.transpose(0, 1) if many else cotangent.squeeze(1)
@@ -109,35 +115,45 @@ class AffineResponse:
     @cached_property
     def jacobian(self) -> Float[Tensor, "b n p"]:
         """J in the dtype of the network's output."""
+        return self._one_hot() if self.pooled_jacobian is None else self.pooled_jacobian
+
+    @cached_property
+    def pooled_jacobian(self) -> Float[Tensor, "b n p"] | None:
+        """J by positions as pictures; None where the tail does not average over positions."""
         with torch.no_grad():
             guess = self._positions_as_pictures()
-            if guess is not None and self._explains_reference(guess):
-                return guess
-            return self._one_hot()
+            return guess if guess is not None and self._explains_whole(guess) else None
 
     def _positions_as_pictures(self) -> Float[Tensor, "b n p"] | None:
         tail = self.tail
         if tail.keep != "shapes":
             return None
         try:
-            singles = tail.layout.single(tail.features)
+            singles = self.side * tail.layout.single(tail.features)
             answers = tail.through(singles, torch.zeros(len(singles), dtype=torch.long, device=singles.device))
         except (RuntimeError, ValueError, TypeError, LookupError):  # the tail wants its own grid
             return None
         if len(answers) != tail.n_inputs * tail.n_positions or answers.shape[1:] != self.offset.shape[1:]:
             return None
         answers = answers.unflatten(0, (tail.n_inputs, tail.n_positions))
-        return ((answers - self.offset.unsqueeze(1)) / tail.n_positions).transpose(1, 2)
+        return (self.side * (answers - self.offset.unsqueeze(1)) / tail.n_positions).transpose(1, 2)
 
-    def _explains_reference(self, jacobian: Float[Tensor, "b n p"]) -> bool:
-        response = (self.tail.reference - self.offset).double().norm(dim=1)
-        size = self.tail.reference.double().norm(dim=1)
-        defect = (jacobian.sum(-1) + self.offset - self.tail.reference).double().norm(dim=1)
+    def _explains_whole(self, jacobian: Float[Tensor, "b n p"]) -> bool:
+        """Whether the columns add up to the tail's answer to the constant filter of this side."""
+        whole = self.tail.reference if self.side == 1 else self._constant()
+        response = (whole - self.offset).double().norm(dim=1)
+        size = whole.double().norm(dim=1)
+        defect = (self.side * jacobian.sum(-1) + self.offset - whole).double().norm(dim=1)
         return bool((defect <= rounding_of(self.tail, response, size)).all())
+
+    def _constant(self) -> Outputs:
+        rows = self.tail.all_rows()
+        return self.tail(torch.full((len(rows), self.tail.n_positions), self.side, device=rows.device), rows)
 
     def _one_hot(self) -> Float[Tensor, "b n p"]:
         tail = self.tail
         rows = tail.all_rows()
-        eye = torch.eye(tail.n_positions, device=rows.device)
-        columns = [tail(one.expand(tail.n_inputs, -1), rows) - self.offset for one in eye]
+        with torch.no_grad():
+            eye = self.side * torch.eye(tail.n_positions, device=rows.device)
+            columns = [self.side * (tail(one.expand(tail.n_inputs, -1), rows) - self.offset) for one in eye]
         return torch.stack(columns, dim=-1)
