@@ -34,7 +34,7 @@ EVERY: Final = 250  # steps between lines of the log
 class Options:
     """Of one training run."""
 
-    steps: int = 3500
+    steps: int = 4000
     batch: int = 64
     learning_rate: float = 4e-3
     warm_up: float = 0.15  # share of the steps
@@ -185,7 +185,7 @@ def main() -> None:
     arguments = parser.parse_args()
     options = Options(steps=arguments.steps)
     model, log = train(options)
-    state = {name: t.half() if t.is_floating_point() else t for name, t in model.state_dict().items()}
+    state = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in model.state_dict().items()}
     save_file(state, arguments.weights)
     lines = [{"options": asdict(options), "torch": torch.__version__}, *log]
     arguments.log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
