@@ -199,6 +199,8 @@ def _is_grid(sizes: Sequence[int], input_size: Sequence[int]) -> bool:
     """Whether one stride takes the input to `sizes` on every axis, to within a position."""
     if math.prod(sizes) <= 1 or any(s > i for s, i in zip(sizes, input_size, strict=True)):
         return False
+    if len(sizes) == 3:  # time, or the depth of a scan, has a stride of its own
+        sizes, input_size = sizes[1:], input_size[1:]
     # One stride must explain each axis: s = input / size, give or take the slack.
     lowest = max(i / (s + STRIDE_SLACK) for s, i in zip(sizes, input_size, strict=True))
     highest = min(i / max(s - STRIDE_SLACK, 0.5) for s, i in zip(sizes, input_size, strict=True))
