@@ -6,11 +6,11 @@ Source: Taha, Yang, Shrivastava, Davis, A Generic Visualization Approach for Con
 """
 
 from l2caf.attention import L2CAF, Attention, LayerInfo
-from l2caf.constraints import UnitL2
+from l2caf.constraints import Gaussian, Softmax, UnitL1, UnitL2
 from l2caf.errors import L2CAFError
 from l2caf.layouts import ChannelsFirst, ChannelsLast, Tokens
 from l2caf.objectives import ClassSpecific, Oblivious
-from l2caf.solvers import Certificate, Descent
+from l2caf.solvers import Certificate, Descent, QuasiNewton
 
 __version__ = "0.1.0.dev0"
 
@@ -22,10 +22,14 @@ __all__ = [
     "ChannelsLast",
     "ClassSpecific",
     "Descent",
+    "Gaussian",
     "L2CAFError",
     "LayerInfo",
     "Oblivious",
+    "QuasiNewton",
+    "Softmax",
     "Tokens",
+    "UnitL1",
     "UnitL2",
     "__version__",
 ]

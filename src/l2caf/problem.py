@@ -95,22 +95,20 @@ class Smooth(Protocol):
 
 @runtime_checkable
 class Constraint(Protocol):
-    """Where filters are sought: a map from free parameters into the feasible set."""
+    """Where filters are sought: a map from free parameters (m, q) into the feasible set."""
 
-    def filters(self, parameters: Filters) -> Filters:
+    @property
+    def name(self) -> str:
+        """Such as `l2` or `gaussian, sigma 1`."""
+
+    def on(self, grid: tuple[int, ...]) -> "Constraint":
+        """The constraint on a grid; raises `ConstraintError` where it makes no sense there."""
+
+    def filters(self, parameters: Float[Tensor, "m q"]) -> Filters:
         """Feasible filters (m, p), differentiable in the parameters."""
 
+    def parameters(self, filters: Filters) -> Float[Tensor, "m q"]:
+        """Parameters of feasible filters near to given ones (m, p), which need not be feasible."""
 
-def uniform_filters(n: int, positions: int, like: Tensor, radius: float = 1.0) -> Filters:
-    """The filter that prefers no position: every weight `radius / sqrt(p)`.
-
-    Args:
-        n: number of filters.
-        positions: weights per filter, p.
-        like: gives device and dtype.
-        radius: L2 norm of each filter.
-
-    Returns:
-        (n, p), each row of L2 norm `radius`.
-    """
-    return torch.full((n, positions), radius / positions**0.5, device=like.device, dtype=like.dtype)
+    def scale(self, parameters: Float[Tensor, "m q"]) -> Losses:
+        """What turns the size of a slope in the parameters into a share of the gradient in the filter."""

@@ -138,13 +138,13 @@ def test_descent_is_deterministic_for_a_seed_and_keeps_its_trace_on_request() ->
     assert runs[0].trace.shape == (9, 3, 1, 4, 4)
 
 
-def test_a_tail_that_is_not_affine_is_descended_on_and_never_called_proven() -> None:
+def test_a_tail_that_is_not_affine_is_searched_and_never_called_proven() -> None:
     model, x = networks.fully_connected(), networks.pictures()
     attention = L2CAF(model)(x)
-    assert attention.solver == "descent"
+    assert attention.solver == "quasi-newton"
     assert all(c is not Certificate.GLOBAL for row in attention.certificate for c in row)
     assert bool((attention.loss <= attention.uniform_loss).all())
-    with pytest.raises(TailError, match="not affine for inputs"):
+    with pytest.raises(TailError, match="no closed form"):
         L2CAF(model, solver="exact")(x)
 
 

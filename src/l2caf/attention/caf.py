@@ -13,11 +13,12 @@ from l2caf.attention.output import OutputChoice, output_reader
 from l2caf.attention.result import Attention
 from l2caf.attention.solve import Solved, Solver, solve
 from l2caf.attention.targets import Target, resolve_targets
-from l2caf.constraints import UnitL2
+from l2caf.constraints import named_constraint
 from l2caf.errors import FeatureError, LayerError, LayoutError, OutputError
 from l2caf.guard import borrow, unwrapped
 from l2caf.layouts import Layout, infer_layout, named_layout
 from l2caf.objectives import ClassSpecific, Objective, Oblivious
+from l2caf.problem import Constraint
 from l2caf.shapes import Targets
 from l2caf.tail import Inputs, LayerCall, Tail, cut
 from l2caf.tail.replay import Keep
@@ -54,7 +55,7 @@ class L2CAF:
         model: nn.Module,
         layer: str | nn.Module | None = None,
         *,
-        constraint: str | UnitL2 = "l2",
+        constraint: str | Constraint = "l2",
         objective: Objective = ClassSpecific(),  # noqa: B008  (frozen)
         solver: Solver = "auto",
         output: OutputChoice = None,
@@ -66,9 +67,10 @@ class L2CAF:
         Args:
             model: any vision network.
             layer: dotted name or module; None for the last layer with a grid whose positions reach the output.
-            constraint: `"l2"` or a constraint object.
+            constraint: `"l2"`, `"l1"`, `"softmax"`, `"gaussian"`, or a constraint such as `UnitL2(nonnegative=True)`.
             objective: of calls with a target: Eq. 2 as printed, or `ClassSpecific("mean")`; Eq. 1 serves the others.
-            solver: `"auto"` (exact where the tail is affine), `"exact"`, `"descent"`, or a solver's options.
+            solver: `"auto"` (exact where the tail allows it, else quasi-Newton), `"exact"`, `"quasi-newton"`,
+                `"descent"` (the paper's), or the options of one: `QuasiNewton(...)`, `Descent(...)`.
             output: which part of the network's output to explain, where it is no tensor: index, key or function.
             layout: `"auto"`, a name, a layout, or a function from feature map to layout.
             fast: replay only what comes after the layer; False runs the whole network at every step (the paper's
@@ -104,9 +106,9 @@ class L2CAF:
             TargetError: if a class does not exist or the targets do not fit the batch.
             FeatureError: if the feature map of an input is not finite, or zero.
         """
-        constraint = UnitL2.ensure(self.constraint)
+        constraint = named_constraint(self.constraint)
         with self.tail(inputs) as (name, tail):
-            constraint.check(tail.n_positions)
+            constraint = constraint.on(tail.grid)
             targets = self.targets(target, tail)
             goal = self._objective(targets).goal(tail.reference, targets)
             solved = solve(tail, goal, self.solver, constraint)
@@ -255,4 +257,6 @@ def _attention(solved: Solved, tail: Tail, targets: Targets | None, layer: str, 
         input_size=_spatial_size(call),
         inputs=next((tensor for tensor in call.tensors() if tensor.dim() >= 3), None),
         trace=None if trace is None else trace.unflatten(1, (b, -1)).unflatten(-1, tail.grid),
+        start=None if solution.start is None else tuple(solution.start[i * k : (i + 1) * k] for i in range(b)),
+        spread=None if solution.spread is None else shaped(solution.spread),
     )

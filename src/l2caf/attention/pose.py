@@ -92,7 +92,7 @@ def affine_problem(tail: Tail, goal: Goal) -> Linear | Quadratic:
         loss of the tail's response to single positions. Whether the tail agrees is for the caller to check.
     """
     if isinstance(goal, LinearGoal):
-        return _linear(tail, goal, _pullback(AffineResponse(tail), goal))
+        return _linear(tail, goal, tangent(tail, goal))
     response = AffineResponse(tail)
     return _quadratic(goal, response.offset, response.jacobian)
 
@@ -107,11 +107,11 @@ def two_sided_problem(tail: Tail, goal: Goal) -> TwoSided | None:
     Returns:
         A problem of m rows, or None where it is known not to hold.
     """
-    above, below = AffineResponse(tail), AffineResponse(tail, -1.0)
     if isinstance(goal, LinearGoal):
-        slope_above, slope_below = _pullback(above, goal), _pullback(below, goal)
+        slope_above, slope_below = tangent(tail, goal), tangent(tail, goal, -1.0)
         at_zero = _linear(tail, goal, slope_above).offset
         return TwoSided(Linear(torch.cat([slope_above, slope_below], dim=-1), at_zero))
+    above, below = AffineResponse(tail), AffineResponse(tail, -1.0)
     if above.pooled_jacobian is None or below.pooled_jacobian is None:
         return None
     jacobian = torch.cat([above.pooled_jacobian, below.pooled_jacobian], dim=-1)
@@ -132,7 +132,9 @@ def _quadratic(goal: SquaredGoal, offset: Float[Tensor, "b n"], jacobian: Float[
     return Quadratic(jacobian.mT @ jacobian, slope, wanted.square().sum(-1))
 
 
-def _pullback(response: AffineResponse, goal: LinearGoal) -> Float[Tensor, "m p"]:
-    weights = goal.weights.unflatten(0, (response.tail.n_inputs, -1))
+def tangent(tail: Tail, goal: LinearGoal, side: float = 1.0) -> Filters:
+    """Gradients (m, p) of a linear goal at the filter whose weights all are `side`, float64."""
+    response = AffineResponse(tail, side)
+    weights = goal.weights.unflatten(0, (tail.n_inputs, -1))
     parts = [response.pullback(part) for part in weights.split(CLASSES_AT_ONCE, dim=1)]
     return torch.cat(parts, dim=1).flatten(0, 1).double()

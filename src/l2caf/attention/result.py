@@ -41,6 +41,8 @@ class Attention:
         input_size: spatial size of the inputs.
         inputs: the network's first input tensor (b, ...), for drawing; not saved.
         trace: filters after every iteration (t, b, k, *grid), where asked for; not saved.
+        start: b tuples of k names: the start that led to each filter, where a solver had several.
+        spread: (b, k), by how much the loss reached from the worst start exceeds `loss`.
     """
 
     filter: Float[Tensor, "b k *grid"]
@@ -58,6 +60,8 @@ class Attention:
     input_size: tuple[int, ...]
     inputs: Tensor | None = field(default=None, repr=False, compare=False)
     trace: Float[Tensor, "t b k *grid"] | None = field(default=None, repr=False, compare=False)
+    start: tuple[tuple[str, ...], ...] | None = None
+    spread: Float[Tensor, "b k"] | None = None
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -178,6 +182,7 @@ class Attention:
             layout=manifest["layout"],
             solver=manifest["solver"],
             input_size=tuple(manifest["input_size"]),
+            start=None if manifest["start"] is None else tuple(map(tuple, manifest["start"])),
         )
 
     def _manifest(self) -> dict[str, Any]:
@@ -187,9 +192,10 @@ class Attention:
             "layout": self.layout,
             "solver": self.solver,
             "input_size": list(self.input_size),
+            "start": self.start,
             "certificate": [[certificate.label for certificate in row] for row in self.certificate],
             "torch": torch.__version__,
         }
 
 
-_TENSORS = ("filter", "loss", "uniform_loss", "target", "residual", "unique", "iterations", "output")
+_TENSORS = ("filter", "loss", "uniform_loss", "target", "residual", "unique", "iterations", "output", "spread")

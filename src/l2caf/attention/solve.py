@@ -13,17 +13,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from l2caf.attention.pose import TailProblem, affine_problem, all_problems, inputs_of, two_sided_problem
+from l2caf.attention.pose import TailProblem, affine_problem, all_problems, inputs_of, tangent, two_sided_problem
 from l2caf.constraints import UnitL2
 from l2caf.errors import TailError
-from l2caf.objectives import Goal, SquaredGoal
-from l2caf.problem import Linear, Quadratic, TwoSided, uniform_filters
+from l2caf.objectives import Goal, LinearGoal, SquaredGoal
+from l2caf.problem import Constraint, Linear, Quadratic, TwoSided
 from l2caf.shapes import Filters, Flags, Losses, Rows
-from l2caf.solvers import Descent, Exact, Solution, TwoSidedExact, merged
+from l2caf.solvers import Descent, Exact, QuasiNewton, Solution, TwoSidedExact, merged
 from l2caf.tail import Tail, is_affine
 from l2caf.tail.response import probe_filters, rounding_of
 
-Solver = Literal["auto", "exact", "descent"] | Descent
+Solver = Literal["auto", "exact", "quasi-newton", "descent"] | Descent | QuasiNewton
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +39,38 @@ class Solved:
     uniform_loss: Losses
 
 
-def solve(tail: Tail, goal: Goal, solver: Solver, constraint: UnitL2) -> Solved:
+def solve(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint) -> Solved:
     """Find the filter of every problem.
 
     Args:
         tail: the network after the layer.
         goal: m problems.
-        solver: `"auto"`, `"exact"`, `"descent"`, or options of a solver.
+        solver: `"auto"`, `"exact"`, `"quasi-newton"`, `"descent"`, or options of a solver.
         constraint: where to seek.
 
     Returns:
         Filters, certificates and real losses.
 
     Raises:
-        TailError: if `solver="exact"` and the tail is not affine for some input.
+        TailError: if `solver="exact"` and there is no closed form for some input.
     """
-    if isinstance(solver, Descent) or solver == "descent":
-        options = solver if isinstance(solver, Descent) else Descent()
-        found = _descend(tail, goal, options, constraint, all_problems(goal))
-        return _measured(tail, goal, found)
-    closed, missed = _closed(tail, goal, constraint)
-    if closed is not None and not len(missed):
-        return closed
+    everything = all_problems(goal)
+    if isinstance(solver, Descent | QuasiNewton) or solver in {"descent", "quasi-newton"}:
+        return _measured(tail, goal, _iterate(tail, goal, solver, constraint, everything), constraint)
+    closed, missed = None, everything
+    if isinstance(constraint, UnitL2) and not constraint.nonnegative:
+        closed, missed = _closed(tail, goal, constraint)
+        if closed is not None and not len(missed):
+            return closed
     if solver == "exact":
         inputs = sorted(set(inputs_of(tail, goal, missed).tolist()))
-        raise TailError(f"the tail is not affine for inputs {inputs}, so there is no closed form; use solver='auto'")
-    iterative = _descend(tail, goal, Descent(), constraint, missed)
-    if closed is None:
-        return _measured(tail, goal, iterative)
-    return _measured(tail, goal, merged(closed.solution, iterative, missed))
+        raise TailError(
+            f"there is no closed form under {constraint.name} for inputs {inputs}: the tail is not affine, or the "
+            "constraint is no sphere; use solver='auto'"
+        )
+    found = _iterate(tail, goal, "quasi-newton", constraint, missed)
+    solution = found if closed is None else merged(closed.solution, found, missed)
+    return _measured(tail, goal, solution, constraint)
 
 
 def _closed(tail: Tail, goal: Goal, constraint: UnitL2) -> tuple[Solved | None, Rows]:
@@ -78,7 +81,8 @@ def _closed(tail: Tail, goal: Goal, constraint: UnitL2) -> tuple[Solved | None, 
         problem = pose(tail, goal)
         if problem is None:
             continue
-        found, agrees = _checked(tail, goal, problem, _in_closed_form(problem, constraint.radius))
+        solution = _in_closed_form(problem, constraint.radius)
+        found, agrees = _checked(tail, goal, problem, solution, _uniform(tail, constraint))
         gained = missed[agrees[missed]]
         if solved is None:
             solved = found if len(gained) else None
@@ -105,12 +109,12 @@ def _affine(tail: Tail, goal: Goal) -> Linear | Quadratic | None:
 
 
 def _checked(
-    tail: Tail, goal: Goal, problem: Linear | Quadratic | TwoSided, solution: Solution
+    tail: Tail, goal: Goal, problem: Linear | Quadratic | TwoSided, solution: Solution, uniform: Float[Tensor, "b p"]
 ) -> tuple[Solved, Flags]:
     """Real losses, and whether the problem predicts them at the solution, the uniform and a random filter."""
     problems = all_problems(goal)
     inputs = inputs_of(tail, goal, problems)
-    uniform = uniform_filters(tail.n_inputs, tail.n_positions, solution.filters, _radius(solution))
+    uniform = uniform.to(solution.filters)
     probe = probe_filters(tail).to(uniform).expand_as(uniform)
     filters = torch.cat([solution.filters, uniform, probe, torch.zeros_like(uniform)])
     rows = torch.cat([inputs, *[tail.all_rows()] * 3])
@@ -138,22 +142,38 @@ def _predicts(
     return (predicted - goal.loss(outputs, problems)).abs() <= allowed
 
 
-def _descend(tail: Tail, goal: Goal, options: Descent, constraint: UnitL2, problems: Rows) -> Solution:
-    like = torch.empty(0, device=tail.features.device, dtype=torch.float32)
-    return options.solve(TailProblem(tail, goal, problems), constraint, like)
+def _iterate(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint, problems: Rows) -> Solution:
+    """Run an iterative solver on some of the problems."""
+    problem = TailProblem(tail, goal, problems)
+    uniform = _uniform(tail, constraint)[inputs_of(tail, goal, problems)]
+    if isinstance(solver, Descent) or solver == "descent":
+        return (solver if isinstance(solver, Descent) else Descent()).solve(problem, constraint, uniform[:0])
+    options = solver if isinstance(solver, QuasiNewton) else QuasiNewton()
+    starts = {"uniform": uniform, "energy": _energy(tail)[inputs_of(tail, goal, problems)].to(uniform)}
+    if isinstance(goal, LinearGoal):  # where the untouched network would go: Grad-CAM's direction
+        starts["tangent"] = -tangent(tail, goal)[problems].to(uniform)
+    return options.solve(problem, constraint, starts)
 
 
-def _measured(tail: Tail, goal: Goal, solution: Solution) -> Solved:
+def _energy(tail: Tail) -> Float[Tensor, "b p"]:
+    """||A_p||_2 for every input and position: where there is most to keep."""
+    return tail.layout.vectors(tail.features).float().norm(dim=-1)
+
+
+def _uniform(tail: Tail, constraint: Constraint) -> Float[Tensor, "b p"]:
+    """The filter that prefers no position (for a Gaussian, the centred one), for every input, in float32 or wider."""
+    dtype = torch.promote_types(torch.float32, tail.features.dtype)
+    ones = torch.ones(tail.n_inputs, tail.n_positions, device=tail.features.device, dtype=dtype)
+    return constraint.filters(constraint.parameters(ones))
+
+
+def _measured(tail: Tail, goal: Goal, solution: Solution, constraint: Constraint) -> Solved:
     """Real losses of a solution and of the uniform filter."""
     problems = all_problems(goal)
     everything = TailProblem(tail, goal, problems)
-    uniform = uniform_filters(len(problems), tail.n_positions, solution.filters, _radius(solution))
+    uniform = _uniform(tail, constraint)[inputs_of(tail, goal, problems)]
     loss = everything.value(_as_features(solution.filters, tail), problems)
-    return Solved(replace(solution, loss=loss), everything.value(_as_features(uniform, tail), problems))
-
-
-def _radius(solution: Solution) -> float:
-    return float(solution.filters[0].norm())
+    return Solved(replace(solution, loss=loss), everything.value(uniform, problems))
 
 
 def _as_features(filters: Filters, tail: Tail) -> Filters:

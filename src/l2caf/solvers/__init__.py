@@ -2,6 +2,7 @@
 
 from l2caf.solvers.descent import Descent as Descent
 from l2caf.solvers.exact import Exact as Exact
+from l2caf.solvers.quasi_newton import QuasiNewton as QuasiNewton
 from l2caf.solvers.solution import Certificate as Certificate
 from l2caf.solvers.solution import Solution as Solution
 from l2caf.solvers.solution import merged as merged

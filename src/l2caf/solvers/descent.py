@@ -55,7 +55,7 @@ class Descent:
         Returns:
             The best filters met; `STATIONARY` where the Riemannian gradient is below 1e-3 of the gradient.
         """
-        run = _Run(self, problem, constraint, self._start(problem, like))
+        run = _Run(self, problem, constraint, constraint.parameters(self._start(problem, like)))
         for iteration in range(self.max_iterations):
             if not run.step(iteration):
                 break
@@ -81,7 +81,7 @@ class _Run:
         self.active: Rows = torch.arange(n, device=start.device)
         self.iterations = torch.zeros(n, dtype=torch.long, device=start.device)
         self.best_loss = torch.full((n,), torch.inf, dtype=torch.float64, device=start.device)
-        self.best = start.clone()
+        self.best = constraint.filters(start)
         self.best_residual = torch.ones_like(self.best_loss)
         self.history: list[Losses] = []
         self.trace: list[Filters] = []

@@ -15,7 +15,7 @@ class Certificate(Enum):
 
     GLOBAL = "proven to be the best filter there is: the tail is affine and the optimality conditions hold"
     STATIONARY = "no small change of the filter lowers the loss, but another filter elsewhere might"
-    STOPPED = "stopped at its iteration limit; more iterations would still lower the loss"
+    STOPPED = "the best filter met: the search ran out of iterations or of progress, and nothing is proven of it"
 
     @property
     def label(self) -> str:
@@ -36,6 +36,8 @@ class Solution:
         iterations: (m,), passes of the solver's loop; 0 for a closed form.
         solver: its name.
         trace: filters after each iteration (iterations, m, p), where it was asked for.
+        start: m names of the starts that led there, where there were several.
+        spread: (m,), by how much the worst start's loss exceeds the best one's.
     """
 
     filters: Filters
@@ -46,6 +48,8 @@ class Solution:
     iterations: Rows
     solver: str
     trace: Float[Tensor, "t m p"] | None = None
+    start: tuple[str, ...] | None = None
+    spread: Losses | None = None
 
     def rows(self, rows: Rows) -> "Solution":
         """The solutions of some of the problems, without their trace."""
@@ -57,6 +61,8 @@ class Solution:
             unique=None if self.unique is None else self.unique[rows],
             iterations=self.iterations[rows],
             solver=self.solver,
+            start=None if self.start is None else tuple(self.start[row] for row in rows.tolist()),
+            spread=None if self.spread is None else self.spread[rows],
         )
 
 
@@ -71,9 +77,10 @@ def merged(solution: Solution, other: Solution, rows: Rows) -> Solution:
     Returns:
         A solution of m problems. What `other` cannot tell of uniqueness counts as unique.
     """
-    certificates = list(solution.certificates)
-    for place, certificate in zip(rows.tolist(), other.certificates, strict=True):
-        certificates[place] = certificate
+    certificates, starts = list(solution.certificates), [solution.solver] * len(solution.loss)
+    for place, row in enumerate(rows.tolist()):
+        certificates[row] = other.certificates[place]
+        starts[row] = other.start[place] if other.start else other.solver
     unique = solution.unique
     if unique is not None:
         known = torch.ones_like(unique[rows]) if other.unique is None else other.unique
@@ -86,6 +93,8 @@ def merged(solution: Solution, other: Solution, rows: Rows) -> Solution:
         unique=unique,
         iterations=solution.iterations.index_copy(0, rows, other.iterations),
         solver=f"{solution.solver}, {other.solver}",
+        start=tuple(starts),
+        spread=None if other.spread is None else torch.zeros_like(solution.loss).index_copy(0, rows, other.spread),
     )
 
 
