@@ -68,13 +68,15 @@ def explain(
     fit: Annotated[Fit | None, typer.Option(help="squash, crop or pad.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Text file, a class name a line.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
+    animate: Annotated[bool, typer.Option("--animate", help="Also write slow motion, as GIF and MP4.")] = False,
 ) -> None:
     """Show where a network looks, for pictures and folders of pictures."""
     files = find_pictures(paths)
     wanted = _target(target)
     loaded = load(model, weights=weights, card=_card(card, model_arg, size, mean, std, fit, labels))
     caf = L2CAF(loaded.model, layer, objective=ClassSpecific(others))
-    result = run_explain([Request(file, wanted) for file in files], loaded, caf, output, overwrite=overwrite)
+    requests = [Request(file, wanted) for file in files]
+    result = run_explain(requests, loaded, caf, output, overwrite=overwrite, animate=animate)
     for name, reason in result.skipped:
         typer.echo(f"skipped {name}: {reason}", err=True)
     typer.echo(str(result.folder / "index.html"))

@@ -7,6 +7,7 @@
     ├── OutputError (TypeError)      the network's output is no tensor and `output=` does not say which part to take
     ├── TargetError (ValueError)     a class that does not exist, or targets that do not fit the batch
     ├── ConstraintError (ValueError) no such constraint, or one the grid cannot meet
+    ├── SolverError (ValueError)     no such solver, or one that the problem does not allow
     ├── FeatureError (ValueError)    the feature map is not finite, or zero throughout
     ├── WeightsError (ValueError)    weights that cannot be had, read, or fitted to the network
     ├── ModelError (ValueError)      no such network
@@ -47,6 +48,10 @@ class TargetError(L2CAFError, ValueError):
 
 class ConstraintError(L2CAFError, ValueError):
     """No such constraint, or one that cannot be met on the grid."""
+
+
+class SolverError(L2CAFError, ValueError):
+    """No such solver, or one that the problem does not allow."""
 
 
 class FeatureError(L2CAFError, ValueError):

@@ -1,5 +1,6 @@
 """The main job: pictures and a network in, maps and a page out."""
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from l2caf.attention.targets import Target
 from l2caf.data.pictures import Region, prepare, read_picture
 from l2caf.errors import DataError
 from l2caf.models import LoadedModel, ModelCard
+from l2caf.solvers import Descent
+from l2caf.viz.animation import frames, write_gif, write_mp4
 from l2caf.viz.report import Entry, Panel, Summary, write_report
 
 LONGEST_PX: Final = 1024  # pictures in results are not larger
@@ -51,7 +54,13 @@ class Explained:
 
 
 def explain(
-    requests: Sequence[Request], loaded: LoadedModel, caf: L2CAF, output: Path, *, overwrite: bool = False
+    requests: Sequence[Request],
+    loaded: LoadedModel,
+    caf: L2CAF,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    animate: bool = False,
 ) -> Explained:
     """Explain pictures and write overlays, filters and a page, whole or not at all.
 
@@ -61,6 +70,7 @@ def explain(
         caf: the explainer, around `loaded.model`.
         output: a folder that does not exist yet.
         overwrite: replace an earlier result there.
+        animate: also write the paper's descent from its random start, as GIF and MP4.
 
     Returns:
         What was done. Unreadable pictures are listed and the rest is explained.
@@ -68,6 +78,7 @@ def explain(
     Raises:
         DataError: if no picture could be read.
         StorageError: if the folder exists or cannot be written.
+        ExtraMissingError: if films are asked for and PyAV is not installed.
     """
     entries: list[Entry] = []
     skipped: list[tuple[str, str]] = []
@@ -84,7 +95,10 @@ def explain(
             entry, attentions = _explain_one(request, picture, loaded, caf)
             entries.append(entry)
             layer = f"{attentions[0].layer} ({attentions[0].layout})"
-            _write_maps(folder / f"{number:05d}-{request.file.stem}", entry, attentions)
+            place = folder / f"{number:05d}-{request.file.stem}"
+            _write_maps(place, entry, attentions)
+            if animate:
+                _write_animations(place, request, picture, loaded, caf)
         if not entries:
             raise DataError(f"none of {len(requests)} pictures could be read; the first: {skipped[0][1]}")
         settings = {"network": loaded.name, "layer": layer, "pictures": str(len(entries)), "fit": loaded.card.fit or ""}
@@ -120,6 +134,22 @@ def _explain_one(
         attentions.append(attention)
         panels += _panels(attention, picture.size, region, loaded.card.labels, seconds)
     return Entry(request.file.name, np.asarray(picture), panels), attentions
+
+
+def _write_animations(folder: Path, request: Request, picture: Image.Image, loaded: LoadedModel, caf: L2CAF) -> None:
+    slow = copy.copy(caf)
+    slow.solver = Descent(keep_trace=True)
+    inputs, region = _prepared(picture, loaded.card)
+    x0, y0, x1, y1 = map(round, region)
+    seen = np.asarray(picture.crop((x0, y0, x1, y1)))
+    for target, kind in ((None, "oblivious"), (request.target, "specific")):
+        if target is None and kind == "specific":
+            continue
+        attention = slow(inputs[None], target)
+        labels = [_label(attention, column, loaded.card.labels) for column in range(attention.filter.shape[1])]
+        images = frames(attention, 0, seen, labels)
+        write_gif(folder / f"{kind}.gif", images)
+        write_mp4(folder / f"{kind}.mp4", images)
 
 
 def _panels(

@@ -15,6 +15,7 @@ from l2caf.errors import (
     L2CAFError,
     LayerError,
     OutputError,
+    SolverError,
     TailError,
     TargetError,
 )
@@ -144,7 +145,7 @@ def test_a_tail_that_is_not_affine_is_searched_and_never_called_proven() -> None
     assert attention.solver == "quasi-newton"
     assert all(c is not Certificate.GLOBAL for row in attention.certificate for c in row)
     assert bool((attention.loss <= attention.uniform_loss).all())
-    with pytest.raises(TailError, match="no closed form"):
+    with pytest.raises(SolverError, match="no closed form"):
         L2CAF(model, solver="exact")(x)
 
 

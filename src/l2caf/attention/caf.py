@@ -101,7 +101,8 @@ class L2CAF:
         Raises:
             LayerError: if the layer does not exist, has no grid, or does not reach the output.
             LayoutError: if space cannot be told from the inputs.
-            TailError: if the network cannot be replayed, or is not affine where `solver="exact"`.
+            TailError: if the network cannot be replayed.
+            SolverError: if there is no such solver, or no closed form where `solver="exact"`.
             OutputError: if the network's output is not a finite tensor.
             TargetError: if a class does not exist or the targets do not fit the batch.
             FeatureError: if the feature map of an input is not finite, or zero.
@@ -257,6 +258,7 @@ def _attention(solved: Solved, tail: Tail, targets: Targets | None, layer: str, 
         input_size=_spatial_size(call),
         inputs=next((tensor for tensor in call.tensors() if tensor.dim() >= 3), None),
         trace=None if trace is None else trace.unflatten(1, (b, -1)).unflatten(-1, tail.grid),
+        trace_loss=None if solution.trace_loss is None else solution.trace_loss.unflatten(1, (b, -1)),
         start=None if solution.start is None else tuple(solution.start[i * k : (i + 1) * k] for i in range(b)),
         spread=None if solution.spread is None else shaped(solution.spread),
     )

@@ -41,6 +41,7 @@ class Attention:
         input_size: spatial size of the inputs.
         inputs: the network's first input tensor (b, ...), for drawing; not saved.
         trace: filters after every iteration (t, b, k, *grid), where asked for; not saved.
+        trace_loss: losses of those filters (t, b, k); not saved.
         start: b tuples of k names: the start that led to each filter, where a solver had several.
         spread: (b, k), by how much the loss reached from the worst start exceeds `loss`.
     """
@@ -60,6 +61,7 @@ class Attention:
     input_size: tuple[int, ...]
     inputs: Tensor | None = field(default=None, repr=False, compare=False)
     trace: Float[Tensor, "t b k *grid"] | None = field(default=None, repr=False, compare=False)
+    trace_loss: Float[Tensor, "t b k"] | None = field(default=None, repr=False, compare=False)
     start: tuple[tuple[str, ...], ...] | None = None
     spread: Float[Tensor, "b k"] | None = None
 

@@ -7,7 +7,7 @@ tail computed.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from l2caf.attention.pose import TailProblem, affine_problem, all_problems, inputs_of, tangent, two_sided_problem
 from l2caf.constraints import UnitL2
-from l2caf.errors import TailError
+from l2caf.errors import SolverError
 from l2caf.objectives import Goal, LinearGoal, SquaredGoal
 from l2caf.problem import Constraint, Linear, Quadratic, TwoSided
 from l2caf.shapes import Filters, Flags, Losses, Rows
@@ -23,7 +23,8 @@ from l2caf.solvers import Descent, Exact, QuasiNewton, Solution, TwoSidedExact, 
 from l2caf.tail import Tail, is_affine
 from l2caf.tail.response import probe_filters, rounding_of
 
-Solver = Literal["auto", "exact", "quasi-newton", "descent"] | Descent | QuasiNewton
+SolverName = Literal["auto", "exact", "quasi-newton", "descent"]
+Solver = SolverName | Descent | QuasiNewton
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,11 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint) -> Sol
         Filters, certificates and real losses.
 
     Raises:
-        TailError: if `solver="exact"` and there is no closed form for some input.
+        SolverError: if there is no such solver, or `solver="exact"` and no closed form for some input.
     """
+    if isinstance(solver, str) and solver not in get_args(SolverName):
+        names = ", ".join(get_args(SolverName))
+        raise SolverError(f"unknown solver {solver!r}; expected one of {names}, or a solver's options")
     everything = all_problems(goal)
     if isinstance(solver, Descent | QuasiNewton) or solver in {"descent", "quasi-newton"}:
         return _measured(tail, goal, _iterate(tail, goal, solver, constraint, everything), constraint)
@@ -64,7 +68,7 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint) -> Sol
             return closed
     if solver == "exact":
         inputs = sorted(set(inputs_of(tail, goal, missed).tolist()))
-        raise TailError(
+        raise SolverError(
             f"there is no closed form under {constraint.name} for inputs {inputs}: the tail is not affine, or the "
             "constraint is no sphere; use solver='auto'"
         )

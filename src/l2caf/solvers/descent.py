@@ -143,4 +143,5 @@ class _Run:
             iterations=self.iterations,
             solver="descent",
             trace=trace,
+            trace_loss=torch.stack(self.history) if self.trace else None,
         )

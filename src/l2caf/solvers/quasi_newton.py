@@ -104,7 +104,7 @@ class _Search:
         self.step, self.low = torch.ones_like(self.loss), torch.zeros_like(self.loss)
         self.high = torch.full_like(self.loss, torch.inf)
         self.trials = torch.zeros_like(self.iterations)
-        self.trace = [self.x.clone()] if options.keep_trace else []
+        self.trace = [(self.x.clone(), self.loss.clone())] if options.keep_trace else []
         self._aim(self.active)
 
     def _evaluate(self, x: Filters, rows: Rows) -> tuple[Losses, Filters, Losses, Losses]:
@@ -137,7 +137,7 @@ class _Search:
         done = stuck | (accepted & self._is_done(rows))
         self._aim(rows[accepted & ~done])
         if self.trace:
-            self.trace.append(self.x.clone())
+            self.trace.append((self.x.clone(), self.loss.clone()))
         self.active = rows[~done]
 
     def _accept(self, rows: Rows, x: Filters, loss: Losses, slope: Filters, residual: Losses) -> None:
@@ -208,7 +208,8 @@ class _Search:
             unique=None,
             iterations=self.iterations[rows],
             solver="quasi-newton",
-            trace=torch.stack([self.constraint.filters(x[rows]) for x in self.trace]) if self.trace else None,
+            trace=torch.stack([self.constraint.filters(x[rows]) for x, _ in self.trace]) if self.trace else None,
+            trace_loss=torch.stack([loss[rows] for _, loss in self.trace]) if self.trace else None,
             start=tuple(names[number] for number in best.tolist()),
             spread=(worst - self.loss[rows]).clamp_min(0),
         )

@@ -36,6 +36,7 @@ class Solution:
         iterations: (m,), passes of the solver's loop; 0 for a closed form.
         solver: its name.
         trace: filters after each iteration (iterations, m, p), where it was asked for.
+        trace_loss: losses of those filters (iterations, m).
         start: m names of the starts that led there, where there were several.
         spread: (m,), by how much the worst start's loss exceeds the best one's.
     """
@@ -48,6 +49,7 @@ class Solution:
     iterations: Rows
     solver: str
     trace: Float[Tensor, "t m p"] | None = None
+    trace_loss: Float[Tensor, "t m"] | None = None
     start: tuple[str, ...] | None = None
     spread: Losses | None = None
 
