@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint clean
+.PHONY: help install demo bench test lint clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -30,6 +30,10 @@ lint: $(VENV)/installed-dev ## linters, import contracts and type checker
 
 test: lint ## lint, then every test
 	$(BIN)/python -m pytest
+
+DEVICE ?= cpu
+bench: $(VENV)/installed-dev ## cost of a map beside a forward pass and Grad-CAM of three libraries: out/bench
+	$(BIN)/python -m benchmarks.speed --output out/bench --device $(DEVICE)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) out

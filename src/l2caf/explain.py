@@ -180,7 +180,9 @@ def _label(attention: Attention, column: int, labels: Sequence[str] | None) -> s
     if attention.target is None:
         return "all that it says (class-oblivious)"
     number = int(attention.target[0, column])
-    return f"{labels[number]} ({number})" if labels and number < len(labels) else f"class {number}"
+    if labels is None or number >= len(labels) or labels[number] == str(number):
+        return f"class {number}"
+    return f"{labels[number]} ({number})"
 
 
 def _in_frame(

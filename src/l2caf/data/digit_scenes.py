@@ -26,19 +26,21 @@ BACKGROUNDS: Final[dict[str, tuple[str, ...]]] = {
     "train": (
         "astronaut.png",
         "brick.png",
+        "cell.png",
         "chelsea.png",
         "coins.png",
         "grass.png",
+        "moon.png",
         "motorcycle_left.png",
         "rocket.jpg",
     ),
-    "validation": ("ihc.png", "microaneurysms.png", "moon.png"),
+    "validation": ("ihc.png", "microaneurysms.png"),
     "test": ("camera.png", "coffee.png", "gravel.png", "hubble_deep_field.jpg", "retina.jpg"),
 }
 INK: Final = 0.35  # share of full ink from which a pixel counts as the digit's when its box is taken
 GLYPH: Final = 64  # digits are drawn from masters of this side
 MAX_OVERLAP: Final = 0.02  # of two digits' boxes, in intersection over union
-CONTRAST: Final = 90.0  # least distance of a digit's colour from the background's mean, in RGB
+CONTRAST: Final = 130.0  # least distance of a digit's colour from the background's mean, in RGB
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ class DigitScenes:
         self, random: np.random.Generator, digits: Int[np.ndarray, " d"], ground: UInt8[np.ndarray, "h w 3"]
     ) -> tuple[Placement, ...]:
         for shrink in np.linspace(1, 0.6, 60):  # ever smaller digits, until they fit side by side
-            sides = random.uniform(34, 62, len(digits)) * shrink
+            sides = random.uniform(38, 64, len(digits)) * shrink
             centres = [random.uniform(side / 2, SIZE - side / 2, 2) for side in sides]
             squares = [np.concatenate([c - s / 2, c + s / 2]) for c, s in zip(centres, sides, strict=True)]
             overlaps = [_iou(a, b) for i, a in enumerate(squares) for b in squares[:i]]

@@ -4,7 +4,7 @@
 
 Scenes hold one to three digits; the target is uniform over the digits present, so that each of them has a high
 logit. Colour channels are shuffled and pictures slightly sheared and scaled, since a thousand handwritten samples
-and seven photographs are few. Options were chosen on the validation split; the test split is only read for the last
+and nine photographs are few. Options were chosen on the validation split; the test split is only read for the last
 line of the log.
 """
 

@@ -125,5 +125,5 @@ def write_mp4(path: Path, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> None:
             for image in [*images, *[images[-1]] * HOLD]:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
-    except OSError as error:
+    except (OSError, av.error.FFmpegError) as error:
         raise StorageError(f"{path} cannot be written: {error}") from error
