@@ -11,13 +11,15 @@ from typing import Annotated
 
 import torch
 import typer
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from l2caf.attention import L2CAF
 from l2caf.data.digit_scenes import DigitScenes, write_scenes
-from l2caf.data.pictures import find_pictures
+from l2caf.data.pictures import find_pictures, read_picture
 from l2caf.errors import L2CAFError, TargetError
+from l2caf.experiments.figure11 import draw as draw_figure11
 from l2caf.explain import Request
 from l2caf.explain import explain as run_explain
 from l2caf.models import ModelCard, load, names
@@ -28,6 +30,9 @@ from l2caf.objectives import ClassSpecific, Others
 DEMO_SCENES = ((2, 6), (1, 2), (3, 2))  # digits per scene, scenes
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+reproduce = typer.Typer(no_args_is_help=True, help="The paper's figures and tables.")
+app.add_typer(reproduce, name="reproduce")
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Network: resnet50, torchvision/NAME, timm/NAME.")]
 Weights = Annotated[Path | None, typer.Option(help="Weight file (.safetensors, .pth); else the library's download.")]
@@ -81,6 +86,33 @@ def explain(
         typer.echo(f"skipped {name}: {reason}", err=True)
     typer.echo(str(result.folder / "index.html"))
     raise typer.Exit(1 if result.skipped else 0)
+
+
+@reproduce.command()
+def figure11(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="[PICTURES...]", help="Else digits on photos.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Network.")] = "embedded/digits",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture file.")] = Path("figure11.png"),
+    weights: Weights = None,
+    card: Card = None,
+    model_arg: Arguments = None,
+    size: Size = None,
+    mean: Numbers = None,
+    std: Numbers = None,
+    fit: Annotated[Fit | None, typer.Option(help="squash, crop or pad.")] = None,
+) -> None:
+    """One class-oblivious map of each picture under each constraint."""
+    loaded = load(model, weights=weights, card=_card(card, model_arg, size, mean, std, fit))
+    if paths:
+        images = [read_picture(file) for file in find_pictures(paths)]
+    else:
+        scenes = DigitScenes("test", objects=2, length=3, seed=2)
+        images = [Image.fromarray(scenes[index].image) for index in range(len(scenes))]
+    table = Table("constraint", *(f"loss {number}" for number in range(1, len(images) + 1)))
+    for name, losses in draw_figure11(images, loaded, output).items():
+        table.add_row(name, *(f"{loss:.4g}" for loss in losses))
+    Console().print(table)
+    typer.echo(str(output))
 
 
 @app.command()

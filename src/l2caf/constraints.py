@@ -100,16 +100,18 @@ class UnitL1:
         return self
 
     def filters(self, parameters: Filters) -> Filters:
-        """Parameters scaled row by row."""
-        return parameters / parameters.abs().sum(dim=-1, keepdim=True).clamp_min(TINY)
+        """Signed squares x |x| / ||x||^2: smooth where a weight passes through 0, which a division by the norm is not."""
+        return parameters * parameters.abs() / parameters.square().sum(dim=-1, keepdim=True).clamp_min(TINY)
 
     def parameters(self, filters: Filters) -> Filters:
-        """The filters scaled to an L2 norm of 1, where steps are well scaled."""
-        return filters / filters.norm(dim=-1, keepdim=True).clamp_min(TINY)
+        """Signed roots, scaled to an L2 norm of 1."""
+        root = filters.abs().clamp_min(1e-6 * filters.abs().amax(dim=-1, keepdim=True)).sqrt()
+        root = torch.where(filters < 0, -root, root)
+        return root / root.norm(dim=-1, keepdim=True).clamp_min(TINY)
 
     def scale(self, parameters: Filters) -> Losses:
-        """||x||_1: the map is homogeneous of degree 0."""
-        return parameters.abs().sum(dim=-1)
+        """||x||: the map is homogeneous of degree 0."""
+        return parameters.norm(dim=-1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,11 +130,16 @@ def test_a_gaussian_finds_the_mode_that_a_generic_solver_finds() -> None:
     assert float(attention.loss) <= best * 1.05
 
 
+NESTED = (UnitL2(), UnitL2(nonnegative=True), UnitL1(), Softmax(), Gaussian())
+
+
 def test_losses_are_ordered_as_the_feasible_sets_are_nested() -> None:
     model, x = networks.gap(), networks.pictures()
-    loss = {c.name: L2CAF(model, constraint=c)(x).loss for c in (UnitL2(), UnitL2(nonnegative=True), Gaussian())}
+    loss = {c.name: L2CAF(model, constraint=c)(x).loss for c in NESTED}
     assert bool((loss["l2"] <= loss["l2, nonnegative"] * (1 + 1e-5)).all())
     assert bool((loss["l2, nonnegative"] <= loss["gaussian, sigma 1"] * (1 + 1e-5)).all())
+    assert bool((loss["l2"] <= loss["l1"]).all())
+    assert bool((loss["l1"] <= loss["softmax"] * (1 + 1e-3)).all())
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ class L2CAF:
         solver: Solver = "auto",
         output: OutputChoice = None,
         layout: str | Layout | Callable[[Tensor], Layout | None] = "auto",
+        until: str | nn.Module | None = None,
         fast: bool = True,
     ) -> None:
         """Options for all calls.
@@ -73,6 +74,8 @@ class L2CAF:
                 `"descent"` (the paper's), or the options of one: `QuasiNewton(...)`, `Descent(...)`.
             output: which part of the network's output to explain, where it is no tensor: index, key or function.
             layout: `"auto"`, a name, a layout, or a function from feature map to layout.
+            until: a later layer whose output takes the place of the network's (Eq. 3), by name or module; a map
+                between two inner layers is class-oblivious, or "class-specific" in the later layer's components.
             fast: replay only what comes after the layer; False runs the whole network at every step (the paper's
                 vanilla form, for timing; only with `solver="descent"`).
         """
@@ -83,6 +86,7 @@ class L2CAF:
         self.solver = solver
         self.output = output
         self.layout = layout
+        self.until = until
         self.fast = fast
         self._plans: dict[tuple[torch.Size, ...], _Plan] = {}
 
@@ -127,7 +131,7 @@ class L2CAF:
         """
         model = unwrapped(self.model)
         with torch.inference_mode(mode=False), torch.no_grad(), borrow(model):
-            yield self._cut(model, Inputs.ensure(inputs))
+            yield self._cut(model, self._call(model, inputs))
 
     def targets(self, target: Target, tail: Tail) -> Targets | None:
         """Classes (b, k) that `target` means for this batch, or None; raises `TargetError` as a call does."""
@@ -147,9 +151,12 @@ class L2CAF:
             Layers in the order in which they finish; `is_default` marks the one that `layer=None` takes.
         """
         model = unwrapped(self.model)
-        call = Inputs.ensure(inputs)
         with torch.inference_mode(mode=False), torch.no_grad(), borrow(model):
-            return self._list(model, _first(call), every=True)
+            return self._list(model, _first(self._call(model, inputs)), every=True)
+
+    def _call(self, model: nn.Module, inputs: Any) -> Inputs:
+        call = Inputs.ensure(inputs)
+        return call if self.until is None else replace(call, until=resolve_layer(model, self.until)[1])
 
     def _cut(self, model: nn.Module, call: Inputs) -> tuple[str, Tail]:
         shapes = tuple(tensor.shape[1:] for tensor in call.tensors())

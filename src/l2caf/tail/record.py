@@ -34,10 +34,12 @@ class Inputs:
     Attributes:
         args: positional arguments; tensors carry the batch on their first axis.
         kwargs: keyword arguments, likewise.
+        until: a module whose output is taken for the network's (Eq. 3); None for the network's own.
     """
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    until: nn.Module | None = None
 
     @classmethod
     def ensure(cls, value: object) -> "Inputs":
@@ -51,7 +53,7 @@ class Inputs:
     def map(self, function: Callable[[Tensor], Tensor]) -> "Inputs":
         """The same call with `function` applied to every tensor."""
         args, kwargs = pytree.tree_map_only(Tensor, function, (self.args, dict(self.kwargs)))
-        return Inputs(args, kwargs)
+        return replace(self, args=args, kwargs=kwargs)
 
     def tensors(self) -> list[Tensor]:
         """Every tensor among the arguments, in order."""
@@ -59,8 +61,35 @@ class Inputs:
         return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
     def call(self, model: nn.Module) -> Any:
-        """What `model` returns for these arguments."""
-        return model(*self.args, **self.kwargs)
+        """What `model` returns for these arguments, or `until` within it; nothing runs after that.
+
+        Args:
+            model: the network.
+
+        Returns:
+            The output.
+
+        Raises:
+            LayerError: if `until` never runs.
+        """
+        if self.until is None:
+            return model(*self.args, **self.kwargs)
+        with intercept({self.until}, _leave):
+            try:
+                model(*self.args, **self.kwargs)
+            except _Reached as reached:
+                return reached.output
+        raise LayerError(f"the {type(self.until).__name__} given as `until` does not run in a forward pass")
+
+
+class _Reached(Exception):  # noqa: N818  (it leaves the network early; nothing is wrong)
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+
+def _leave(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    raise _Reached(genuine_call(module, args, kwargs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,59 @@
+"""The paper's Figure 11: one class-oblivious map of each picture under each constraint.
+
+Softmax comes out sparse, a Gaussian covers one object of several, and the unit L2 norm shows all of them.
+Source: Taha et al., ECCV 2020, Sec. 4.4.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from l2caf import pictures
+from l2caf.attention import L2CAF
+from l2caf.constraints import Gaussian, Softmax, UnitL1, UnitL2
+from l2caf.data.pictures import prepare
+from l2caf.models import LoadedModel
+from l2caf.problem import Constraint
+from l2caf.viz.grid import write_grid
+
+COLUMNS: Final[dict[str, Constraint]] = {
+    "L2-CAF": UnitL2(),
+    "L2, nonnegative": UnitL2(nonnegative=True),
+    "L1": UnitL1(),
+    "softmax": Softmax(),
+    "Gaussian": Gaussian(),
+    "Gaussian, fitted": Gaussian(fit_covariance=True),
+}
+
+
+def draw(images: Sequence[Image.Image], loaded: LoadedModel, path: Path) -> dict[str, list[float]]:
+    """Draw the figure.
+
+    Args:
+        images: RGB pictures, one per row.
+        loaded: a network.
+        path: the picture file to write.
+
+    Returns:
+        The loss of every picture under each constraint, by column.
+    """
+    card = loaded.card
+    size, mean, std = card.size or (224, 224), card.mean or (0.0,), card.std or (1.0,)
+    losses: dict[str, list[float]] = {name: [] for name in COLUMNS}
+    rows = []
+    for image in images:
+        inputs, region = prepare(image, size=size, mean=mean, std=std, fit=card.fit or "squash")
+        x0, y0, x1, y1 = map(round, region)
+        seen = np.asarray(image.crop((x0, y0, x1, y1)).resize((size[1], size[0])))
+        row: list[UInt8[np.ndarray, "h w 3"]] = [seen]
+        for name, constraint in COLUMNS.items():
+            attention = L2CAF(loaded.model, constraint=constraint)(inputs[None])
+            losses[name].append(float(attention.loss))
+            row.append(pictures.overlay(seen, attention.heatmap()[0, 0].numpy()))
+        rows.append(row)
+    write_grid(path, ["picture", *COLUMNS], rows)
+    return losses
