@@ -73,3 +73,34 @@ def test_layers_marks_the_default() -> None:
     line = next(line for line in result.stdout.splitlines() if "default" in line)
     assert " layer4 " in line
     assert "7x7" in line
+
+
+def test_the_demo_needs_nothing_and_writes_one_self_contained_page(tmp_path: Path) -> None:
+    result = run("demo", "-o", tmp_path / "demo")
+    assert result.returncode == 0, result.stderr
+    page = tmp_path / "demo" / "index.html"
+    assert str(page) in result.stdout
+    text = page.read_text(encoding="utf-8")
+    assert text.count("class-oblivious)</bdi>") == 10
+    assert text.count('class="badge"') == 6 * 3 + 2 * 2 + 2 * 4
+    assert run("demo", "-o", tmp_path / "demo").returncode == 0  # and may be run again
+
+
+def test_animate_writes_slow_motion_of_both_kinds_of_map(weights: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    arguments = ["-m", "timm/test_resnet", "--weights", weights, "--animate", "-o", tmp_path / "out"]
+    result = run("explain", tmp_path / "a.png", *arguments)
+    assert result.returncode == 0, result.stderr
+    names = {path.name for path in (tmp_path / "out" / "00000-a").iterdir()}
+    assert {"oblivious.gif", "oblivious.mp4", "specific.gif", "specific.mp4"} <= names
+
+
+def test_figure_11_comes_from_one_command(tmp_path: Path) -> None:
+    result = run("reproduce", "figure11", "-o", tmp_path / "f.png")
+    assert result.returncode == 0, result.stderr
+    with Image.open(tmp_path / "f.png") as figure:
+        assert figure.width > figure.height
+    losses = {
+        line.split("│")[1].strip(): float(line.split("│")[2]) for line in result.stdout.splitlines() if "│" in line
+    }
+    assert losses["L2-CAF"] <= losses["L2, nonnegative"] + 1e-3 <= losses["Gaussian"] + 1e-3

@@ -100,7 +100,7 @@ class UnitL1:
         return self
 
     def filters(self, parameters: Filters) -> Filters:
-        """Signed squares x |x| / ||x||^2: smooth where a weight passes through 0, which a division by the norm is not."""
+        """Signed squares x |x| / ||x||^2, which are smooth where a weight passes through 0."""
         return parameters * parameters.abs() / parameters.square().sum(dim=-1, keepdim=True).clamp_min(TINY)
 
     def parameters(self, filters: Filters) -> Filters:
