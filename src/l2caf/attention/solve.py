@@ -7,7 +7,7 @@ tail computed.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,8 @@ from l2caf.shapes import Filters, Flags, Losses, Rows
 from l2caf.solvers import Descent, Exact, QuasiNewton, Solution, TwoSidedExact, merged
 from l2caf.tail import Tail, is_affine
 from l2caf.tail.response import probe_filters, rounding_of
+
+LARGEST_JACOBIAN: Final = 2**30  # bytes in float64, for all inputs of a batch
 
 SolverName = Literal["auto", "exact", "quasi-newton", "descent"]
 Solver = SolverName | Descent | QuasiNewton
@@ -62,15 +64,15 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint) -> Sol
     if isinstance(solver, Descent | QuasiNewton) or solver in {"descent", "quasi-newton"}:
         return _measured(tail, goal, _iterate(tail, goal, solver, constraint, everything), constraint)
     closed, missed = None, everything
-    if isinstance(constraint, UnitL2) and not constraint.nonnegative:
+    if isinstance(constraint, UnitL2) and not constraint.nonnegative and not _is_too_large(tail, goal):
         closed, missed = _closed(tail, goal, constraint)
         if closed is not None and not len(missed):
             return closed
     if solver == "exact":
         inputs = sorted(set(inputs_of(tail, goal, missed).tolist()))
         raise SolverError(
-            f"there is no closed form under {constraint.name} for inputs {inputs}: the tail is not affine, or the "
-            "constraint is no sphere; use solver='auto'"
+            f"there is no closed form under {constraint.name} for inputs {inputs}: the tail is not affine, its output "
+            "is too large for a Jacobian, or the constraint is no sphere; use solver='auto'"
         )
     found = _iterate(tail, goal, "quasi-newton", constraint, missed)
     solution = found if closed is None else merged(closed.solution, found, missed)
@@ -110,6 +112,11 @@ def _affine(tail: Tail, goal: Goal) -> Linear | Quadratic | None:
     if isinstance(goal, SquaredGoal) and not bool(is_affine(tail).any()):
         return None
     return affine_problem(tail, goal)
+
+
+def _is_too_large(tail: Tail, goal: Goal) -> bool:
+    """Whether J would not fit: an output of a million pixels has products with J, but no J."""
+    return isinstance(goal, SquaredGoal) and 8 * goal.reference.numel() * tail.n_positions > LARGEST_JACOBIAN
 
 
 def _checked(
