@@ -121,6 +121,7 @@ def _torchvision_size(prefix: str, name: str) -> tuple[int, ...]:
 
 def transformers_subjects() -> Iterator[Subject]:
     """Vision architectures of Hugging Face transformers, from their default configuration, at 224 x 224."""
+    import_torchvision()  # transformers imports it too
     import transformers  # noqa: PLC0415
 
     for name in TRANSFORMERS.split():
@@ -129,7 +130,7 @@ def transformers_subjects() -> Iterator[Subject]:
         side = size if isinstance(size, int) else size[0]
         yield Subject(
             f"transformers/{name}",
-            partial(transformers.AutoModelForImageClassification.from_config, config),
+            partial(getattr(transformers, f"{name}ForImageClassification"), config),
             (3, side, side),
             "logits",
         )

@@ -60,6 +60,7 @@ class L2CAF:
         solver: Solver = "auto",
         output: OutputChoice = None,
         layout: str | Layout | Callable[[Tensor], Layout | None] = "auto",
+        call: int | None = None,
         until: str | nn.Module | None = None,
         fast: bool = True,
     ) -> None:
@@ -74,6 +75,8 @@ class L2CAF:
                 `"descent"` (the paper's), or the options of one: `QuasiNewton(...)`, `Descent(...)`.
             output: which part of the network's output to explain, where it is no tensor: index, key or function.
             layout: `"auto"`, a name, a layout, or a function from feature map to layout.
+            call: which run of a layer that runs several times in a pass (a Siamese trunk, time steps), from 0; None
+                for the last. The other runs keep their features.
             until: a later layer whose output takes the place of the network's (Eq. 3), by name or module; a map
                 between two inner layers is class-oblivious, or "class-specific" in the later layer's components.
             fast: replay only what comes after the layer; False runs the whole network at every step (the paper's
@@ -86,6 +89,7 @@ class L2CAF:
         self.solver = solver
         self.output = output
         self.layout = layout
+        self.call = call
         self.until = until
         self.fast = fast
         self._plans: dict[tuple[torch.Size, ...], _Plan] = {}
@@ -176,15 +180,15 @@ class L2CAF:
                     "(`l2caf layers` lists them all with the reason)"
                 )
             _, module = resolve_layer(model, found.name)
-            return _Plan(found.name, LayerCall(module, None, found.part), found.layout, keep)
+            return _Plan(found.name, LayerCall(module, found.call, found.part), found.layout, keep)
         name, module = resolve_layer(model, self.layer)
-        info = locate(model, name, module, first, self._layout_finder(first))
+        info = locate(model, name, module, first, self._layout_finder(first), number=self.call)
         if reach_of(model, first, output_reader(self.output), module, info) == 0:
             raise LayerError(
                 f"no position of layer {name!r} moves the output: nothing reads it there, or a normalisation right "
                 "behind it undoes any scaling; choose another layer (`l2caf layers`)"
             )
-        return _Plan(name, LayerCall(module, None, info.part), info.layout, keep)
+        return _Plan(name, LayerCall(module, self.call, info.part), info.layout, keep)
 
     def _list(self, model: nn.Module, first: Inputs, *, every: bool = False) -> list[LayerInfo]:
         return list_layers(model, first, output_reader(self.output), self._layout_finder(first), every=every)

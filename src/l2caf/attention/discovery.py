@@ -304,7 +304,13 @@ def reach_of(
 
 
 def locate(
-    model: nn.Module, name: str, module: nn.Module, inputs: Inputs, find_layout: Callable[[Tensor], Layout | None]
+    model: nn.Module,
+    name: str,
+    module: nn.Module,
+    inputs: Inputs,
+    find_layout: Callable[[Tensor], Layout | None],
+    *,
+    number: int | None = None,
 ) -> LayerInfo:
     """Which tensor of a named layer holds the grid, and how.
 
@@ -314,9 +320,10 @@ def locate(
         module: the layer.
         inputs: one input (a batch of one).
         find_layout: takes a tensor to its layout, or None.
+        number: which of the layer's calls, from 0; None for the last.
 
     Returns:
-        The layer's last call.
+        That call.
 
     Raises:
         LayerError: if the layer never runs, or returns nothing with a grid of more than one position.
@@ -332,8 +339,10 @@ def locate(
         inputs.call(model)
     if not seen:
         raise LayerError(f"layer {name!r} does not run in a forward pass; choose one that does (`l2caf layers`)")
-    shapes = []
-    for part, tensor in enumerate(_tensors(seen[-1])):
+    if number is not None and not 0 <= number < len(seen):
+        raise LayerError(f"layer {name!r} has no call {number}: it runs {len(seen)} times, from 0 to {len(seen) - 1}")
+    number, shapes = len(seen) - 1 if number is None else number, []
+    for part, tensor in enumerate(_tensors(seen[number])):
         shapes.append(tuple(tensor.shape))
         try:
             layout = find_layout(tensor)
@@ -341,9 +350,9 @@ def locate(
             continue
         if layout is not None and tensor.is_floating_point() and _size(layout.grid(tensor)) > 1:
             grid = layout.grid(tensor)
-            return LayerInfo(name, type(module).__name__, len(seen) - 1, part, tuple(tensor.shape[1:]), grid, layout)
+            return LayerInfo(name, type(module).__name__, number, part, tuple(tensor.shape[1:]), grid, layout)
     raise LayerError(
-        f"layer {name!r} returns {shapes or type(seen[-1]).__name__}, which has no spatial grid of more than one "
+        f"layer {name!r} returns {shapes or type(seen[number]).__name__}, which has no spatial grid of more than one "
         "position; choose another layer (`l2caf layers`) or say where space is with `layout=`"
     )
 

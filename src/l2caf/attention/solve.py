@@ -19,7 +19,7 @@ from l2caf.errors import SolverError
 from l2caf.objectives import Goal, LinearGoal, SquaredGoal
 from l2caf.problem import Constraint, Linear, Quadratic, TwoSided
 from l2caf.shapes import Filters, Flags, Losses, Rows
-from l2caf.solvers import Descent, Exact, QuasiNewton, Solution, TwoSidedExact, merged
+from l2caf.solvers import Certificate, Descent, Exact, QuasiNewton, Solution, TwoSidedExact, merged
 from l2caf.tail import Tail, is_affine
 from l2caf.tail.response import probe_filters, rounding_of
 
@@ -184,7 +184,20 @@ def _measured(tail: Tail, goal: Goal, solution: Solution, constraint: Constraint
     everything = TailProblem(tail, goal, problems)
     uniform = _uniform(tail, constraint)[inputs_of(tail, goal, problems)]
     loss = everything.value(_as_features(solution.filters, tail), problems)
-    return Solved(replace(solution, loss=loss), everything.value(uniform, problems))
+    perfect = (loss <= _rounding_of_zero(tail, goal)).tolist()  # a squared loss is never below 0
+    certificates = tuple(
+        Certificate.GLOBAL if zero else own for zero, own in zip(perfect, solution.certificates, strict=True)
+    )
+    return Solved(replace(solution, loss=loss, certificates=certificates), everything.value(uniform, problems))
+
+
+def _rounding_of_zero(tail: Tail, goal: Goal) -> Losses:
+    """The largest loss (m,) that is 0 but for rounding; -inf where losses have no lower bound."""
+    problems = all_problems(goal)
+    if isinstance(goal, LinearGoal):
+        return torch.full((len(problems),), -torch.inf, dtype=torch.float64, device=problems.device)
+    size = goal.reference.double().norm(dim=-1)
+    return rounding_of(tail, torch.zeros_like(size), size).square()
 
 
 def _as_features(filters: Filters, tail: Tail) -> Filters:

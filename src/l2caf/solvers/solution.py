@@ -13,7 +13,7 @@ from l2caf.shapes import Filters, Flags, Losses, Rows
 class Certificate(Enum):
     """How far a map can be trusted; the value is the sentence to print."""
 
-    GLOBAL = "proven to be the best filter there is: the tail is affine and the optimality conditions hold"
+    GLOBAL = "proven to be the best filter there is: an affine tail's optimality conditions hold, or the loss is 0"
     STATIONARY = "no small change of the filter lowers the loss, but another filter elsewhere might"
     STOPPED = "the best filter met: the search ran out of iterations or of progress, and nothing is proven of it"
 
