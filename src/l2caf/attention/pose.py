@@ -16,7 +16,7 @@ from torch import Tensor
 from l2caf.objectives import Goal, LinearGoal, SquaredGoal
 from l2caf.problem import Linear, Quadratic, TwoSided
 from l2caf.shapes import Filters, Losses, Rows
-from l2caf.tail import AffineResponse, Tail
+from l2caf.tail import AffineResponse, Tail, is_affine, is_odd
 
 CLASSES_AT_ONCE: Final = 32  # backward passes batched together; more only costs memory
 
@@ -80,38 +80,42 @@ def inputs_of(tail: Tail, goal: Goal, problems: Rows) -> Rows:
     return problems // (n_problems(goal) // tail.n_inputs)
 
 
-def affine_problem(tail: Tail, goal: Goal) -> Linear | Quadratic:
+def affine_problem(response: AffineResponse, goal: Goal) -> Linear | Quadratic | None:
     """The closed form of every problem, as if the tail were affine.
 
     Args:
-        tail: the tail.
+        response: to non-negative filters.
         goal: m problems.
 
     Returns:
-        A problem of m rows in float64. A linear one is the tangent of the loss at f = 1; a quadratic one is the
-        loss of the tail's response to single positions. Whether the tail agrees is for the caller to check.
+        A problem of m rows in float64, or None where it is known not to hold. A linear one is the tangent of the loss
+        at f = 1; a quadratic one is the loss of the tail's response to single positions. Whether the tail agrees is
+        for the caller to check.
     """
     if isinstance(goal, LinearGoal):
-        return _linear(tail, goal, tangent(tail, goal))
-    response = AffineResponse(tail)
+        return _linear(response.tail, goal, tangent(response, goal))
+    if not bool(is_odd(response.tail).any()):
+        return None
+    if response.pooled_jacobian is None and not bool(is_affine(response.tail).any()):
+        return None
     return _quadratic(goal, response.offset, response.jacobian)
 
 
-def two_sided_problem(tail: Tail, goal: Goal) -> TwoSided | None:
+def two_sided_problem(above: AffineResponse, below: AffineResponse, goal: Goal) -> TwoSided | None:
     """The same, as if the tail were affine on either side of 0.
 
     Args:
-        tail: the tail.
+        above: the response to filters without negative weights.
+        below: to filters without positive ones.
         goal: m problems.
 
     Returns:
         A problem of m rows, or None where it is known not to hold.
     """
     if isinstance(goal, LinearGoal):
-        slope_above, slope_below = tangent(tail, goal), tangent(tail, goal, -1.0)
-        at_zero = _linear(tail, goal, slope_above).offset
+        slope_above, slope_below = tangent(above, goal), tangent(below, goal)
+        at_zero = _linear(above.tail, goal, slope_above).offset
         return TwoSided(Linear(torch.cat([slope_above, slope_below], dim=-1), at_zero))
-    above, below = AffineResponse(tail), AffineResponse(tail, -1.0)
     if above.pooled_jacobian is None or below.pooled_jacobian is None:
         return None
     jacobian = torch.cat([above.pooled_jacobian, below.pooled_jacobian], dim=-1)
@@ -126,15 +130,14 @@ def _linear(tail: Tail, goal: LinearGoal, gradient: Filters) -> Linear:
 
 
 def _quadratic(goal: SquaredGoal, offset: Float[Tensor, "b n"], jacobian: Float[Tensor, "b n p"]) -> Quadratic:
-    jacobian = jacobian.double()
+    columns = jacobian.mT.double()  # positions first, as the tail gave them
     wanted = goal.reference.double() - offset.double()
-    slope = (jacobian.mT @ wanted.unsqueeze(-1)).squeeze(-1)
-    return Quadratic(jacobian.mT @ jacobian, slope, wanted.square().sum(-1))
+    slope = (columns @ wanted.unsqueeze(-1)).squeeze(-1)
+    return Quadratic(columns @ columns.mT, slope, wanted.square().sum(-1))
 
 
-def tangent(tail: Tail, goal: LinearGoal, side: float = 1.0) -> Filters:
-    """Gradients (m, p) of a linear goal at the filter whose weights all are `side`, float64."""
-    response = AffineResponse(tail, side)
-    weights = goal.weights.unflatten(0, (tail.n_inputs, -1))
+def tangent(response: AffineResponse, goal: LinearGoal) -> Filters:
+    """Gradients (m, p) of a linear goal at the constant filter of the response's side, float64."""
+    weights = goal.weights.unflatten(0, (response.tail.n_inputs, -1))
     parts = [response.pullback(part) for part in weights.split(CLASSES_AT_ONCE, dim=1)]
     return torch.cat(parts, dim=1).flatten(0, 1).double()

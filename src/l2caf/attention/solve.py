@@ -7,6 +7,7 @@ tail computed.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Literal, get_args
 
 import torch
@@ -20,7 +21,7 @@ from l2caf.objectives import Goal, LinearGoal, SquaredGoal
 from l2caf.problem import Constraint, Linear, Quadratic, TwoSided
 from l2caf.shapes import Filters, Flags, Losses, Rows
 from l2caf.solvers import Certificate, Descent, Exact, QuasiNewton, Solution, TwoSidedExact, merged
-from l2caf.tail import Tail, is_affine
+from l2caf.tail import AffineResponse, Tail
 from l2caf.tail.response import probe_filters, rounding_of
 
 LARGEST_JACOBIAN: Final = 2**30  # bytes in float64, for all inputs of a batch
@@ -83,8 +84,9 @@ def _closed(tail: Tail, goal: Goal, constraint: UnitL2) -> tuple[Solved | None, 
     """What closed forms solve, and the problems that none of them does; None where that is all."""
     problems = missed = all_problems(goal)
     solved: Solved | None = None
-    for pose in (_affine, two_sided_problem):
-        problem = pose(tail, goal)
+    above, below = AffineResponse(tail), AffineResponse(tail, -1.0)
+    for pose in (partial(affine_problem, above), partial(two_sided_problem, above, below)):
+        problem = pose(goal)
         if problem is None:
             continue
         solution = _in_closed_form(problem, constraint.radius)
@@ -107,13 +109,6 @@ def _in_closed_form(problem: Linear | Quadratic | TwoSided, radius: float) -> So
     return Exact(radius).solve(problem)
 
 
-def _affine(tail: Tail, goal: Goal) -> Linear | Quadratic | None:
-    """The affine problem, unless it is cheap to see that the tail is not."""
-    if isinstance(goal, SquaredGoal) and not bool(is_affine(tail).any()):
-        return None
-    return affine_problem(tail, goal)
-
-
 def _is_too_large(tail: Tail, goal: Goal) -> bool:
     """Whether J would not fit: an output of a million pixels has products with J, but no J."""
     return isinstance(goal, SquaredGoal) and 8 * goal.reference.numel() * tail.n_positions > LARGEST_JACOBIAN
@@ -127,12 +122,12 @@ def _checked(
     inputs = inputs_of(tail, goal, problems)
     uniform = uniform.to(solution.filters)
     probe = probe_filters(tail).to(uniform).expand_as(uniform)
-    filters = torch.cat([solution.filters, uniform, probe, torch.zeros_like(uniform)])
-    rows = torch.cat([inputs, *[tail.all_rows()] * 3])
-    b = tail.n_inputs
+    filters = torch.cat([solution.filters, uniform, probe])
+    rows = torch.cat([inputs, *[tail.all_rows()] * 2])
     with torch.no_grad():
-        own, even, random, nothing = tail(_as_features(filters, tail), rows).split([len(inputs), b, b, b])
-    zero = nothing[inputs]
+        answers = tail(_as_features(filters, tail), rows)
+    own, even, random = answers.split([len(inputs), tail.n_inputs, tail.n_inputs])
+    zero = tail.constant(0.0)[inputs]
     agrees = _predicts(tail, goal, problem.value(solution.filters), own, zero)
     agrees &= _predicts(tail, goal, problem.value(uniform[inputs]), even[inputs], zero)
     agrees &= _predicts(tail, goal, problem.value(probe[inputs]), random[inputs], zero)
@@ -162,7 +157,7 @@ def _iterate(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint, pro
     options = solver if isinstance(solver, QuasiNewton) else QuasiNewton()
     starts = {"uniform": uniform, "energy": _energy(tail)[inputs_of(tail, goal, problems)].to(uniform)}
     if isinstance(goal, LinearGoal):  # where the untouched network would go: Grad-CAM's direction
-        starts["tangent"] = -tangent(tail, goal)[problems].to(uniform)
+        starts["tangent"] = -tangent(AffineResponse(tail), goal)[problems].to(uniform)
     return options.solve(problem, constraint, starts)
 
 
@@ -196,8 +191,9 @@ def _rounding_of_zero(tail: Tail, goal: Goal) -> Losses:
     problems = all_problems(goal)
     if isinstance(goal, LinearGoal):
         return torch.full((len(problems),), -torch.inf, dtype=torch.float64, device=problems.device)
-    size = goal.reference.double().norm(dim=-1)
-    return rounding_of(tail, torch.zeros_like(size), size).square()
+    whole = goal.reference.double()
+    response = (whole - tail.constant(0.0)[inputs_of(tail, goal, problems)].double()).norm(dim=-1)
+    return rounding_of(tail, response, whole.norm(dim=-1)).square()
 
 
 def _as_features(filters: Filters, tail: Tail) -> Filters:

@@ -8,3 +8,4 @@ from l2caf.tail.replay import Tail as Tail
 from l2caf.tail.replay import cut as cut
 from l2caf.tail.response import AffineResponse as AffineResponse
 from l2caf.tail.response import is_affine as is_affine
+from l2caf.tail.response import is_odd as is_odd

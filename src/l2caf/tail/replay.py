@@ -26,7 +26,8 @@ ReadOutput = Callable[[Any], Float[Tensor, "b n"]]
 Keep = Literal["shapes", "alive", "all"]
 
 REPLAY_RTOL: Final = 1e-4  # a replay repeats the same float32 kernels; other batch sizes change summation order only
-ROW_BUDGET: Final = 64 * 2**20  # bytes of filtered feature maps in flight; one pass over the batch is always allowed
+# Bytes of filtered feature maps in flight (one pass over the batch is always allowed): on a CPU what its caches hold.
+ROW_BUDGET: Final = {"cpu": 4 * 2**20, "other": 256 * 2**20}
 
 
 class Tail:
@@ -58,6 +59,7 @@ class Tail:
         self.n_positions = math.prod(self.grid)
         self.reference: Outputs = read(recording.output)
         self.n_passes = 0
+        self._constants: dict[float, Outputs] = {1.0: self.reference}
 
     def __call__(self, filters: Float[Tensor, "r p"], rows: Rows) -> Float[Tensor, "r n"]:
         """Network outputs under filters.
@@ -73,10 +75,19 @@ class Tail:
             TailError: if the network takes another path than when it was recorded.
         """
         own = self.features.numel() * self.features.element_size()
-        limit = max(self.n_inputs, self.n_inputs * ROW_BUDGET // max(own, 1))
+        budget = ROW_BUDGET.get(self.features.device.type, ROW_BUDGET["other"])
+        limit = self.n_inputs * max(1, budget // max(own, 1))
         if len(rows) <= limit:
             return self._run(filters, rows)
         return torch.cat([self._run(f, r) for f, r in zip(filters.split(limit), rows.split(limit), strict=True)])
+
+    def constant(self, weight: float) -> Outputs:
+        """Network outputs (b, n) under the filter whose weights all are `weight`; computed once."""
+        if weight not in self._constants:
+            filters = torch.full((self.n_inputs, self.n_positions), weight, device=self.features.device)
+            with torch.no_grad():
+                self._constants[weight] = self(filters, self.all_rows())
+        return self._constants[weight]
 
     def all_rows(self) -> Rows:
         """Every input once: (b,) = 0, 1, ..., b - 1."""

@@ -53,8 +53,23 @@ def probe_filters(tail: Tail) -> Float[Tensor, " p"]:
     return torch.randn(tail.n_positions, generator=generator).to(tail.features.device)
 
 
+def is_odd(tail: Tail) -> Bool[Tensor, " b"]:
+    """Which inputs' tails answer to a filter of -1 as they do to 1, turned over: `FT(1) + FT(-1) = 2 FT(0)`.
+
+    Args:
+        tail: the tail.
+
+    Returns:
+        (b,) booleans; one pass tells most tails that are not affine.
+    """
+    above, below, zero = (tail.constant(weight).double() for weight in (1.0, -1.0, 0.0))
+    defect = (above + below - 2 * zero).norm(dim=1)
+    response = (above - zero).norm(dim=1) + (below - zero).norm(dim=1)
+    return defect <= rounding_of(tail, response, above.norm(dim=1) + below.norm(dim=1) + 2 * zero.norm(dim=1))
+
+
 def is_affine(tail: Tail) -> Bool[Tensor, " b"]:
-    """Which inputs have an affine tail, tested by `FT(r) + FT(1 - r) = FT(0) + FT(1)` at a random r.
+    """Which inputs have an affine tail, tested by oddness and by `FT(r) + FT(1 - r) = FT(0) + FT(1)` at a random r.
 
     Args:
         tail: the tail.
@@ -62,16 +77,18 @@ def is_affine(tail: Tail) -> Bool[Tensor, " b"]:
     Returns:
         (b,) booleans.
     """
+    odd = is_odd(tail)
+    if not bool(odd.any()):
+        return odd
     random = probe_filters(tail)
-    probes = torch.stack([random, 1 - random, torch.zeros_like(random)])
-    rows = tail.all_rows()
+    filters = torch.stack([random, 1 - random]).repeat_interleave(tail.n_inputs, dim=0)
     with torch.no_grad():
-        filters = probes.repeat_interleave(tail.n_inputs, dim=0)
-        answers = tail(filters, rows.repeat(3)).double().unflatten(0, (3, tail.n_inputs))
-    reference = tail.reference.double()
-    defect = (answers[0] + answers[1] - answers[2] - reference).norm(dim=1)
-    response = (answers[:2] - answers[2]).norm(dim=2).sum(0) + (reference - answers[2]).norm(dim=1)
-    return defect <= rounding_of(tail, response, answers.norm(dim=2).sum(0) + reference.norm(dim=1))
+        answers = tail(filters, tail.all_rows().repeat(2)).double().unflatten(0, (2, tail.n_inputs))
+    zero, whole = tail.constant(0.0).double(), tail.reference.double()
+    defect = (answers.sum(0) - zero - whole).norm(dim=1)
+    response = (answers - zero).norm(dim=2).sum(0) + (whole - zero).norm(dim=1)
+    size = answers.norm(dim=2).sum(0) + zero.norm(dim=1) + whole.norm(dim=1)
+    return odd & (defect <= rounding_of(tail, response, size))
 
 
 @dataclass(frozen=True)
@@ -86,13 +103,10 @@ class AffineResponse:
     tail: Tail
     side: float = 1.0
 
-    @cached_property
+    @property
     def offset(self) -> Outputs:
         """C = FT(0), (b, n)."""
-        rows = self.tail.all_rows()
-        zeros = torch.zeros(len(rows), self.tail.n_positions, device=rows.device)
-        with torch.no_grad():
-            return self.tail(zeros, rows)
+        return self.tail.constant(0.0)
 
     def pullback(self, cotangent: Float[Tensor, "b k n"]) -> Float[Tensor, "b k p"]:
         """J^T s for every input and each of its k output weightings: one backward pass of the tail.
@@ -140,15 +154,11 @@ class AffineResponse:
 
     def _explains_whole(self, jacobian: Float[Tensor, "b n p"]) -> bool:
         """Whether the columns add up to the tail's answer to the constant filter of this side."""
-        whole = self.tail.reference if self.side == 1 else self._constant()
+        whole = self.tail.constant(self.side)
         response = (whole - self.offset).double().norm(dim=1)
         size = whole.double().norm(dim=1)
         defect = (self.side * jacobian.sum(-1) + self.offset - whole).double().norm(dim=1)
         return bool((defect <= rounding_of(self.tail, response, size)).all())
-
-    def _constant(self) -> Outputs:
-        rows = self.tail.all_rows()
-        return self.tail(torch.full((len(rows), self.tail.n_positions), self.side, device=rows.device), rows)
 
     def _one_hot(self) -> Float[Tensor, "b n p"]:
         tail = self.tail
