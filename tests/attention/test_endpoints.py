@@ -76,7 +76,7 @@ def test_a_loss_of_zero_is_called_global_whoever_found_it() -> None:
     class Normalised(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.trunk = nn.Conv2d(3, 8, 3, 2, 1)
+            self.trunk = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Softplus())
             self.head = nn.Sequential(nn.LayerNorm(8, eps=1e-30), nn.Linear(8, 5))
 
         def forward(self, x: Tensor) -> Tensor:
