@@ -1,5 +1,7 @@
 """What every benchmark shares: interleaved timings, peak memory of a fresh process, and the machine's description."""
 
+import ctypes
+import gc
 import json
 import os
 import platform
@@ -55,6 +57,8 @@ def _settle() -> None:
 
 def peak_of(function: Callable[[], object]) -> int:
     """Bytes by which the process's resident memory rises above its present size during a call (Linux)."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed must not serve the call unseen
     Path("/proc/self/clear_refs").write_text(CLEAR_PEAK, encoding="ascii")
     before = _status("VmRSS")
     function()
