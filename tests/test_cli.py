@@ -56,9 +56,9 @@ def test_explain_writes_a_page_and_filters_lists_bad_pictures_and_says_so_by_its
     ("arguments", "message"),
     [
         (["explain", "nowhere.jpg", "-m", "resnet18", "-o", "x"], "nowhere.jpg does not exist"),
-        (["layers", "-m", "resnt18"], "unknown network 'resnt18'; did you mean 'resnet18'"),
-        (["layers", "-m", "resnet18", "--weights", "missing.pth"], "missing.pth do not exist"),
-        (["layers", "-m", "resnet18", "--model-arg", "colour=red"], "does not take these arguments"),
+        (["layers", "resnt18"], "unknown network 'resnt18'; did you mean 'resnet18'"),
+        (["layers", "resnet18", "--weights", "missing.pth"], "missing.pth do not exist"),
+        (["layers", "resnet18", "--model-arg", "colour=red"], "does not take these arguments"),
     ],
 )
 def test_errors_are_one_line_with_exit_code_2(arguments: list[str], message: str) -> None:
@@ -69,7 +69,7 @@ def test_errors_are_one_line_with_exit_code_2(arguments: list[str], message: str
 
 
 def test_layers_marks_the_default() -> None:
-    result = run("layers", "-m", "torchvision/resnet18")
+    result = run("layers", "torchvision/resnet18")
     line = next(line for line in result.stdout.splitlines() if "default" in line)
     assert " layer4 " in line
     assert "7x7" in line

@@ -135,7 +135,11 @@ def demo(
 
 @app.command()
 def layers(
-    model: Model, weights: Weights = None, card: Card = None, model_arg: Arguments = None, size: Size = None
+    model: Annotated[str, typer.Argument(help="Network: resnet50, torchvision/NAME, timm/NAME.")],
+    weights: Weights = None,
+    card: Card = None,
+    model_arg: Arguments = None,
+    size: Size = None,
 ) -> None:
     """List every layer with a spatial grid, what reaches the output, and the default."""
     loaded = load(model, weights=weights, card=_card(card, model_arg, size), pretrained=False)
