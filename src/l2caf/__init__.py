@@ -5,7 +5,7 @@ Find the spatial filter of unit L2 norm on one layer's feature map that keeps wh
 Source: Taha, Yang, Shrivastava, Davis, A Generic Visualization Approach for Convolutional Neural Networks, ECCV 2020.
 """
 
-from l2caf.attention import L2CAF, Attention, LayerInfo
+from l2caf.attention import L2CAF, Attention, LayerInfo, over_region
 from l2caf.constraints import Gaussian, Softmax, UnitL1, UnitL2
 from l2caf.errors import L2CAFError
 from l2caf.layouts import ChannelsFirst, ChannelsLast, Tokens
@@ -32,4 +32,5 @@ __all__ = [
     "UnitL1",
     "UnitL2",
     "__version__",
+    "over_region",
 ]

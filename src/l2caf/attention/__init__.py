@@ -2,4 +2,5 @@
 
 from l2caf.attention.caf import L2CAF as L2CAF
 from l2caf.attention.discovery import LayerInfo as LayerInfo
+from l2caf.attention.output import over_region as over_region
 from l2caf.attention.result import Attention as Attention

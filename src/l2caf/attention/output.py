@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from l2caf.errors import OutputError, nearest
@@ -35,6 +35,33 @@ def output_reader(choice: OutputChoice) -> Callable[[Any], Float[Tensor, "b n"]]
         return chosen.flatten(1) if chosen.dim() > 1 else chosen.unsqueeze(1)
 
     return read
+
+
+def over_region(mask: Bool[Tensor, "h w"], part: str | int | None = None) -> Callable[[Any], Float[Tensor, "b n"]]:
+    """For `output=`: a segmentation network's scores, averaged over a region.
+
+    Args:
+        mask: the region, in the network's output; at least one pixel.
+        part: where the maps (b, n, h, w) are in what the network returns, such as `"out"`.
+
+    Returns:
+        A function to (b, n): class-specific maps then show what makes the region a class.
+
+    Raises:
+        OutputError: if the region is empty; from the function, if it does not fit the network's output.
+    """
+    if not bool(mask.any()):
+        raise OutputError("the region is empty; expected a mask (h, w) with at least one pixel")
+
+    def averaged(output: Any) -> Float[Tensor, "b n"]:
+        maps = _chosen(output, part)
+        if not isinstance(maps, Tensor) or maps.dim() != 4 or maps.shape[2:] != mask.shape:
+            found = tuple(maps.shape) if isinstance(maps, Tensor) else _described(maps)
+            raise OutputError(f"the network returned {found}, expected maps (b, n, {mask.shape[0]}, {mask.shape[1]})")
+        inside = mask.to(maps)
+        return (maps * inside).sum((2, 3)) / inside.sum()
+
+    return averaged
 
 
 _ADVICE = "say which part to explain with `output=` (an index, a key, or a function)"
