@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo bench test lint clean
+.PHONY: help install demo bench coverage test lint clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -32,8 +32,15 @@ test: lint ## lint, then every test
 	$(BIN)/python -m pytest
 
 DEVICE ?= cpu
-bench: $(VENV)/installed-dev ## cost of a map beside a forward pass and Grad-CAM of three libraries: out/bench
+MOBILENET ?=  # weights of timm's mobilenetv2_100, for its rows
+bench: $(VENV)/installed-dev ## cost of a map beside peers, the paper's descent and a plain loop, for hours: out/bench
 	$(BIN)/python -m benchmarks.speed --output out/bench --device $(DEVICE)
+	$(BIN)/python -m benchmarks.inner --output out/bench --device $(DEVICE) --vanilla $(if $(MOBILENET),--mobilenet $(MOBILENET))
+	$(BIN)/python -m benchmarks.evaluate --output out/bench
+	$(BIN)/python -m benchmarks.scale --output out/bench --device $(DEVICE)
+
+coverage: $(VENV)/installed-dev ## every family of timm, torchvision and transformers, for hours: docs/results/coverage
+	$(BIN)/python -m benchmarks.coverage --output docs/results/coverage
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) out

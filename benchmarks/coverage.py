@@ -2,6 +2,8 @@
 
     python -m benchmarks.coverage --output docs/results/coverage [--shard 0/4] [--only timm]
 
+A run that stopped is taken up; a fresh folder starts afresh.
+
 Each network gets random weights from a fixed seed (what its library initialises to zero is made random too, or the
 network would say nothing) and two random pictures. `ok` means: a layer was found, the replayed tail equals the network
 (to 1e-4, or the cut is refused), the filters are finite and of unit norm, no loss is above the uniform filter's, and
@@ -27,12 +29,13 @@ from torch import Tensor, nn
 
 from benchmarks.measure import machine
 from l2caf import L2CAF
-from l2caf.models.torchvision_compat import import_torchvision
+from l2caf.torchvision_compat import import_torchvision
 
 TRANSFORMERS: Final = (
     "Beit Bit ConvNext ConvNextV2 Cvt Data2VecVision DeiT Dinov2 EfficientNet FocalNet Hiera Levit MobileNetV1 "
     "MobileNetV2 MobileViT MobileViTV2 Pvt PvtV2 RegNet ResNet Segformer SwiftFormer Swin Swinv2 ViT ViTMSN"
 )
+FAMILIES: Final = Path(__file__).parents[1] / "docs/results/coverage/timm-families.json"
 PEERS: Final = ("torchcam", "pytorch-grad-cam", "captum")
 
 
@@ -70,16 +73,33 @@ class Row:
 
 
 def timm_subjects() -> Iterator[Subject]:
-    """The smallest member of each of timm's families."""
+    """The smallest member of each of timm's families.
+
+    Finding them builds every network that timm knows, for a quarter of an hour; the answer is kept beside the results.
+
+    Yields:
+        A network per family.
+    """
     import_torchvision()
+    import timm  # noqa: PLC0415
+
+    known = json.loads(FAMILIES.read_text(encoding="utf-8")) if FAMILIES.is_file() else {}
+    if known.get("timm") != timm.__version__:
+        known = {"timm": timm.__version__, "smallest": list(_smallest_of_families())}
+        FAMILIES.parent.mkdir(parents=True, exist_ok=True)
+        FAMILIES.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    for name in known["smallest"]:
+        size = tuple(timm.get_pretrained_cfg(name, allow_unregistered=True).input_size)
+        yield Subject(f"timm/{name}", partial(timm.create_model, name), size)
+
+
+def _smallest_of_families() -> Iterator[str]:
     import timm  # noqa: PLC0415
 
     for family in timm.list_modules():
         members = timm.list_models(module=family)
         if members:
-            smallest = min(members, key=_timm_size)
-            size = tuple(timm.get_pretrained_cfg(smallest, allow_unregistered=True).input_size)
-            yield Subject(f"timm/{smallest}", partial(timm.create_model, smallest), size)
+            yield min(members, key=_timm_size)
 
 
 def _timm_size(name: str) -> int:
@@ -167,10 +187,11 @@ def try_one(subject: Subject, *, peers: bool = False) -> Row:
 def _explain(row: Row, model: nn.Module, inputs: Tensor, output: str | None) -> None:
     before = snapshot(model)
     caf = L2CAF(model, output=output)
-    start = time.perf_counter()
     with torch.inference_mode():
         model(inputs)
-    forward = time.perf_counter() - start
+        start = time.perf_counter()
+        model(inputs)
+        forward = time.perf_counter() - start
     start = time.perf_counter()
     oblivious = caf(inputs)
     row.first_cost = (time.perf_counter() - start) / forward
@@ -246,19 +267,32 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true")
     arguments = parser.parse_args()
     first, step = (int(part) for part in arguments.shard.split("/"))
-    rows: list[Row] = []
+    name = "coverage.json" if step == 1 else f"coverage-{first}-of-{step}.json"
+    rows = read(arguments.output / name)
+    done = {row.name for row in rows}
     subjects = [subject for source in arguments.only for subject in SOURCES[source]()]
     for subject in subjects[first::step]:
-        if arguments.names and not any(part in subject.name for part in arguments.names):
+        if subject.name in done or (arguments.names and not any(part in subject.name for part in arguments.names)):
             continue
         rows.append(try_one(subject, peers=not arguments.no_peers))
         print(json.dumps(asdict(rows[-1])), flush=True)
         gc.collect()
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    result = {"machine": machine(), "rows": [asdict(row) for row in rows]}
-    name = "coverage.json" if step == 1 else f"coverage-{first}-of-{step}.json"
-    (arguments.output / name).write_text(json.dumps(result, indent=1), encoding="utf-8")
+        write(rows, arguments.output, name)
     show(rows)
+
+
+def read(file: Path) -> list[Row]:
+    """What an earlier run did that stopped."""
+    if not file.is_file():
+        return []
+    return [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))["rows"]]
+
+
+def write(rows: list[Row], folder: Path, name: str) -> None:
+    """What is known so far: a run that is stopped leaves what it did."""
+    folder.mkdir(parents=True, exist_ok=True)
+    result = {"machine": machine(), "rows": [asdict(row) for row in rows]}
+    (folder / name).write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
 def show(rows: list[Row]) -> None:

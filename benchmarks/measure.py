@@ -1,21 +1,13 @@
-"""What every benchmark shares: interleaved timings, peak memory of a fresh process, and the machine's description."""
+"""What every benchmark shares: interleaved timings, peak memory, and the machine's description."""
 
-import ctypes
-import gc
-import json
+import itertools
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Final
 
 import torch
-
-CLEAR_PEAK: Final = "5"  # written to clear_refs: resets the process's peak of resident memory (Linux)
 
 
 def interleaved(methods: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
@@ -56,25 +48,23 @@ def _settle() -> None:
 
 
 def peak_of(function: Callable[[], object]) -> int:
-    """Bytes by which the process's resident memory rises above its present size during a call (Linux)."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed must not serve the call unseen
-    Path("/proc/self/clear_refs").write_text(CLEAR_PEAK, encoding="ascii")
-    before = _status("VmRSS")
+    """Bytes of tensors that torch holds at most during a call, beyond what it held before.
+
+    Counted from the profiler's record of allocations, so it is the same in every run. The resident memory of a process
+    is not: allocators keep what was freed, and the kernel drops and reloads pages of libraries.
+
+    Args:
+        function: what to measure, called once before and once while recording.
+
+    Returns:
+        The peak.
+    """
     function()
-    return _status("VmHWM") - before
-
-
-def _status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
-
-
-def in_fresh_process(module: str, *arguments: str) -> Any:
-    """What a module prints (JSON) when run as a script of its own."""
-    command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  (our own modules)
-    return json.loads(done.stdout.splitlines()[-1])
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        function()
+    results = profile.profiler.kineto_results.events()
+    sizes = [(event.start_ns(), event.nbytes()) for event in results if event.name() == "[memory]"]
+    return max(itertools.accumulate((size for _, size in sorted(sizes)), initial=0))
 
 
 def machine() -> dict[str, str | int]:

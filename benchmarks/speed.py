@@ -4,7 +4,7 @@
 
 Methods take turns within one process; figures are medians of ratios to the forward pass of the same turn. Weights are
 random (seed 0): what is computed, and so the time, does not depend on them. Every library is given the same layer.
-Peak memory is that of one call in a fresh process, above what the network and the inputs take.
+Peak memory is that of the tensors a call makes, beside the network and the inputs.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks.measure import in_fresh_process, interleaved, machine, peak_of, ratios
+from benchmarks.measure import interleaved, machine, peak_of, ratios
 from l2caf import L2CAF, Descent
 from l2caf.baselines import GradCAM
 from l2caf.models import load
-from l2caf.models.torchvision_compat import import_torchvision
+from l2caf.torchvision_compat import import_torchvision
 
 NETWORKS: Final = ("resnet50", "googlenet", "densenet161", "mobilenet_v2")
 FORWARD: Final = "forward"
@@ -33,7 +33,7 @@ OURS: Final = ("L2-CAF oblivious", "L2-CAF specific", "L2-CAF top-5")
 PEERS: Final = ("captum LayerGradCam", "torchcam GradCAM", "pytorch-grad-cam GradCAM")
 DESCENT: Final = "the paper's descent, fast form"
 VANILLA: Final = "the paper's descent, vanilla form"
-VANILLA_STEPS: Final = 5  # the vanilla form is timed over these and scaled up to the steps the fast form took
+VANILLA_STEPS: Final = 32  # of one picture: the vanilla form is timed over these, scaled to the steps of the fast form
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,8 @@ def time_case(case: Case, repetitions: int, slow_repetitions: int) -> dict[str, 
     seconds = interleaved(methods(case), repetitions)
     descent = L2CAF(case.model, solver=Descent())
     steps = int(descent(case.inputs).iterations.max())
-    few = L2CAF(case.model, solver=Descent(max_iterations=VANILLA_STEPS), fast=False)
+    few_steps = max(4, VANILLA_STEPS // len(case.inputs))
+    few = L2CAF(case.model, solver=Descent(max_iterations=1 + few_steps), fast=False)
     none = L2CAF(case.model, solver=Descent(max_iterations=1), fast=False)
     slow = interleaved(
         {
@@ -122,7 +123,7 @@ def time_case(case: Case, repetitions: int, slow_repetitions: int) -> dict[str, 
     )
     cost = ratios(seconds, FORWARD)
     slow_cost = ratios(slow, FORWARD)
-    per_step = (slow_cost["few"] - slow_cost["one"]) / (VANILLA_STEPS - 1)
+    per_step = (slow_cost["few"] - slow_cost["one"]) / few_steps
     cost |= {DESCENT: slow_cost[DESCENT], VANILLA: slow_cost["one"] + per_step * (steps - 1)}
     return {
         "network": case.name,
@@ -136,12 +137,11 @@ def time_case(case: Case, repetitions: int, slow_repetitions: int) -> dict[str, 
     }
 
 
-def memory(name: str, batch: int, method: str) -> float:
-    """Peak of one call in bytes, in this (fresh) process; a call on one small picture comes before."""
-    case = make_case(name, batch, "cpu")
-    small = Case(name, case.model, case.inputs[:1, :, :64, :64], case.layer)
-    methods(small)[method]()
-    return peak_of(methods(case)[method] if method != FORWARD else partial(forward, case))
+def memory(case: Case) -> dict[str, float]:
+    """Peak memory of every method as a share of plain inference's."""
+    timed = methods(case)
+    peaks = {name: peak_of(timed[name]) for name in (FORWARD, *OURS, *PEERS)}
+    return {name: peak / peaks[FORWARD] for name, peak in peaks.items()}
 
 
 def main() -> None:
@@ -153,18 +153,14 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--memory", nargs=3, metavar=("NETWORK", "BATCH", "METHOD"), help="print one peak and end")
     arguments = parser.parse_args()
-    if arguments.memory:
-        network, batch, method = arguments.memory
-        print(json.dumps(memory(network, int(batch), method)))
-        return
     rows = []
     for name in arguments.networks:
         for batch in arguments.batches:
-            row = time_case(make_case(name, batch, arguments.device), arguments.repetitions, arguments.slow_repetitions)
+            case = make_case(name, batch, arguments.device)
+            row = time_case(case, arguments.repetitions, arguments.slow_repetitions)
             if arguments.device == "cpu":
-                row["memory"] = _memory_ratios(name, batch)
+                row["memory"] = memory(case)
             rows.append(row)
             print(json.dumps(row), flush=True)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -172,15 +168,6 @@ def main() -> None:
     (arguments.output / "speed.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
     draw(rows, arguments.output / "speed.png")
     show(rows)
-
-
-def _memory_ratios(name: str, batch: int) -> dict[str, float]:
-    output = ("--output", "unused")
-    peaks = {
-        method: in_fresh_process("benchmarks.speed", *output, "--memory", name, str(batch), method)
-        for method in (FORWARD, *OURS, *PEERS)
-    }
-    return {method: peak / peaks[FORWARD] for method, peak in peaks.items()}
 
 
 def show(rows: list[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ import torch
 from benchmarks.coverage import Subject, try_one
 from torch import Tensor, nn
 
-from l2caf.models.torchvision_compat import import_torchvision
+from l2caf.torchvision_compat import import_torchvision
 
 # Smallest members of families that differ in what makes them hard; timm's `test_*` are its own miniatures.
 TIMM = {

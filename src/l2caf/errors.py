@@ -13,6 +13,8 @@
     ├── ModelError (ValueError)      no such network
     ├── DataError (ValueError)       a picture or data set that cannot be read
     ├── StorageError (OSError)       a result folder that exists, is incomplete or cannot be written
+    ├── TrainingError (ValueError)   a training run that cannot be started, taken up, or go on
+    ├── RunError (RuntimeError)      a run over a data set that cannot be started, taken up, or go on
     └── ExtraMissingError (ImportError)   an optional library is not installed; names the extra to install
 
 Each message says what was given, what was expected, and what to do now.
@@ -72,6 +74,14 @@ class DataError(L2CAFError, ValueError):
 
 class StorageError(L2CAFError, OSError):
     """A result folder already exists, is incomplete, or cannot be written."""
+
+
+class TrainingError(L2CAFError, ValueError):
+    """A training run cannot be started, taken up, or go on."""
+
+
+class RunError(L2CAFError, RuntimeError):
+    """A run over a data set cannot be started, taken up, or go on."""
 
 
 class ExtraMissingError(L2CAFError, ImportError):

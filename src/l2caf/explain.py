@@ -5,24 +5,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
-from jaxtyping import Float
 from PIL import Image
-from torch import Tensor
 
 from l2caf import pictures, storage
 from l2caf.attention import L2CAF, Attention
 from l2caf.attention.targets import Target
 from l2caf.data.pictures import Region, prepare, read_picture
 from l2caf.errors import DataError
-from l2caf.models import LoadedModel, ModelCard
+from l2caf.models import LoadedModel
 from l2caf.solvers import Descent
 from l2caf.viz.animation import frames, write_gif, write_mp4
+from l2caf.viz.panels import Framing, panel, shown
 from l2caf.viz.report import Entry, Panel, Summary, write_report
-
-LONGEST_PX: Final = 1024  # pictures in results are not larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,7 @@ def explain(
                 skipped.append((str(request.file), str(error)))
                 continue
             if not entries:  # finding the layer is not part of the time of the first map
-                caf(_prepared(picture, loaded.card)[0][None])
+                caf(prepare(picture, **loaded.card.feeding)[0][None])
             entry, attentions = _explain_one(request, picture, loaded, caf)
             entries.append(entry)
             layer = f"{attentions[0].layer} ({attentions[0].layout})"
@@ -107,25 +103,11 @@ def explain(
     return Explained(output, [entry.name for entry in entries], skipped)
 
 
-def _prepared(picture: Image.Image, card: ModelCard) -> tuple[Float[Tensor, "3 h w"], Region]:
-    """What the network takes, and which part of the picture that is."""
-    return prepare(
-        picture,
-        size=card.size or (224, 224),
-        mean=card.mean or (0.0,),
-        std=card.std or (1.0,),
-        fit=card.fit or "squash",
-    )
-
-
 def _explain_one(
     request: Request, picture: Image.Image, loaded: LoadedModel, caf: L2CAF
 ) -> tuple[Entry, list[Attention]]:
-    inputs, region = _prepared(picture, loaded.card)
-    full_width = picture.width
-    picture.thumbnail((LONGEST_PX, LONGEST_PX))
-    x0, y0, x1, y1 = (value * picture.width / full_width for value in region)
-    region = (x0, y0, x1, y1)
+    inputs, region = prepare(picture, **loaded.card.feeding)
+    picture, region = shown(picture, region)
     attentions, panels = [], []
     for target in (None, request.target) if request.target is not None else (None,):
         start = time.perf_counter()
@@ -139,7 +121,7 @@ def _explain_one(
 def _write_animations(folder: Path, request: Request, picture: Image.Image, loaded: LoadedModel, caf: L2CAF) -> None:
     slow = copy.copy(caf)
     slow.solver = Descent(keep_trace=True)
-    inputs, region = _prepared(picture, loaded.card)
+    inputs, region = prepare(picture, **loaded.card.feeding)
     x0, y0, x1, y1 = map(round, region)
     seen = np.asarray(picture.crop((x0, y0, x1, y1)))
     for target, kind in ((None, "oblivious"), (request.target, "specific")):
@@ -155,54 +137,26 @@ def _write_animations(folder: Path, request: Request, picture: Image.Image, load
 def _panels(
     attention: Attention, size: tuple[int, int], region: Region, labels: Sequence[str] | None, seconds: float
 ) -> list[Panel]:
-    panels = []
-    for column in range(attention.filter.shape[1]):
-        certificate = attention.certificate[0][column]
-        unique = attention.unique
-        panels.append(
-            Panel(
-                label=_label(attention, column, labels),
-                heatmap=_in_frame(attention.filter[0, column], size, region),
-                loss=float(attention.loss[0, column]),
-                uniform_loss=float(attention.uniform_loss[0, column]),
-                certificate=certificate.label,
-                certificate_note=certificate.value,
-                relative=attention.target is None,
-                negative_share=float(attention.negative_share[0, column]),
-                unique=None if unique is None else bool(unique[0, column]),
-                time_s=seconds,
-            )
-        )
-    return panels
+    columns = range(attention.filter.shape[1])
+    return [
+        panel(attention, (0, column), _label(attention, column, labels), Framing(size, region, seconds))
+        for column in columns
+    ]
 
 
 def _label(attention: Attention, column: int, labels: Sequence[str] | None) -> str:
+    run = "" if attention.call is None else f", run {attention.call[column]} of {attention.layer}"
     if attention.target is None:
-        return "all that it says (class-oblivious)"
+        return f"all that it says (class-oblivious){run}"
     number = int(attention.target[0, column])
     if labels is None or number >= len(labels) or labels[number] == str(number):
-        return f"class {number}"
-    return f"{labels[number]} ({number})"
-
-
-def _in_frame(
-    filter_: Float[Tensor, "h w"], size: tuple[int, int], region: Region
-) -> Float[np.ndarray, "height width"]:
-    """A map laid where its region is in the picture, 0 outside it."""
-    width, height = size
-    x0, y0, x1, y1 = (round(value) for value in region)
-    resized = pictures.resize(filter_.abs()[None, None], (max(1, y1 - y0), max(1, x1 - x0)))
-    heat = pictures.normalized(resized)[0, 0].cpu().numpy()
-    canvas = np.zeros((height, width), dtype=np.float32)
-    top, left = max(y0, 0), max(x0, 0)
-    inside = heat[top - y0 : min(y1, height) - y0, left - x0 : min(x1, width) - x0]
-    canvas[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
-    return canvas
+        return f"class {number}{run}"
+    return f"{labels[number]} ({number}){run}"
 
 
 def _write_maps(folder: Path, entry: Entry, attentions: Sequence[Attention]) -> None:
     folder.mkdir()
     for attention, kind in zip(attentions, ("oblivious", "specific"), strict=False):
         attention.save(folder / kind)
-    for number, panel in enumerate(entry.panels):
-        Image.fromarray(pictures.overlay(entry.picture, panel.heatmap)).save(folder / f"map-{number}.png")
+    for number, shown_map in enumerate(entry.panels):
+        Image.fromarray(pictures.overlay(entry.picture, shown_map.heatmap)).save(folder / f"map-{number}.png")

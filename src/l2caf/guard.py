@@ -61,14 +61,16 @@ def borrow(model: nn.Module) -> Iterator[None]:
             if buffer is not None and not buffer.is_inference()
         ]
         devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+        stubborn = True
         with torch.random.fork_rng(devices=devices):
             try:
                 model.eval()
+                stubborn = any(module.training for module in model.modules())
                 yield
             finally:
                 for module, training in flags:
                     module.training = training
-                _restore_buffers(buffers)
+                _restore_buffers(buffers, every=stubborn)
 
 
 def _lock_of(model: nn.Module) -> threading.RLock:
@@ -76,10 +78,12 @@ def _lock_of(model: nn.Module) -> threading.RLock:
         return _locks.setdefault(model, threading.RLock())
 
 
-def _restore_buffers(saved: list[tuple[nn.Module, str, Tensor, int, Tensor]]) -> None:
+def _restore_buffers(saved: list[tuple[nn.Module, str, Tensor, int, Tensor]], *, every: bool) -> None:
+    """Put buffers back; `every` one where a module insists on train mode: batch norms write past version counters."""
     for module, name, buffer, version, copy in saved:
         module._buffers[name] = buffer  # noqa: SLF001
-        if buffer._version != version:  # noqa: SLF001
+        is_suspect = every or buffer._version != version  # noqa: SLF001
+        if is_suspect or (buffer.device.type == "cpu" and not torch.equal(buffer, copy)):
             with torch.no_grad():
                 buffer.copy_(copy)
 

@@ -2,13 +2,14 @@
 
 A filter has one weight per position of a grid; a feature map may keep that grid behind the channels, before
 them, or flattened into a row of tokens with class and register tokens in front. The layout is found by
-comparing the map's shape with the input's spatial size: a grid is the input divided by one stride.
+comparing the map's shape with the input's spatial size: a grid is the input divided by one stride. A network
+that fuses frames keeps one such map per frame, along an axis of its own or folded into the batch.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from torch import Tensor
 from l2caf.errors import LayoutError
 
 MAX_PREFIX_TOKENS = 16  # class, distillation and register tokens of the known transformers: 1 to 9
+CLIP_DEPTH = 1 / 3  # of a side: an input with fewer planes is a clip, whose first axis is time, rather than a scan
 STRIDE_SLACK = 1.0  # padding and rounding move a grid by at most one position from size / stride
 
 
@@ -145,6 +147,90 @@ class Tokens:
         return torch.cat([prefix, grid_tokens.unsqueeze(2)], dim=2).flatten(0, 1)
 
 
+FrameOrder = Literal["axis", "input", "frame"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Several maps per input, one for each frame of a clip.
+
+    Attributes:
+        inner: the layout of one frame's map.
+        n: frames per input.
+        order: where the frames are: on an `"axis"` of their own behind the batch, (b, n, ...), or folded into the
+            batch, (b * n, ...), by `"input"` (the frames of an input side by side) or by `"frame"` (the inputs of a
+            frame side by side).
+    """
+
+    inner: Layout
+    n: int
+    order: FrameOrder = "input"
+
+    @property
+    def name(self) -> str:
+        """Such as `channels-first, 8 frames`."""
+        return f"{self.inner.name}, {self.n} frames"
+
+    def split(self, features: Tensor) -> Tensor:
+        """(b, n, ...): the maps of an input side by side, whatever their order."""
+        if self.order == "axis":
+            return features
+        if self.order == "input":
+            return features.unflatten(0, (-1, self.n))
+        return features.unflatten(0, (self.n, -1)).transpose(0, 1)
+
+    def join(self, maps: Tensor) -> Tensor:
+        """The feature map that `split` takes to `maps` (b, n, ...)."""
+        if self.order == "axis":
+            return maps
+        return (maps if self.order == "input" else maps.transpose(0, 1)).flatten(0, 1)
+
+    def grid(self, features: Tensor) -> tuple[int, ...]:
+        """(n, *grid of a frame)."""
+        return (self.n, *self.inner.grid(self.split(features)[:, 0]))
+
+    def apply(self, features: Tensor, filters: Float[Tensor, "b p"]) -> Tensor:
+        """Each frame's map times its part of the filter."""
+        maps = self.split(features)
+        filtered = self.inner.apply(maps.flatten(0, 1), filters.unflatten(1, (self.n, -1)).flatten(0, 1))
+        return self.join(filtered.unflatten(0, maps.shape[:2]))
+
+    def vectors(self, features: Tensor) -> Float[Tensor, "b p c"]:
+        """Frames major, then the positions of a frame."""
+        maps = self.split(features)
+        return self.inner.vectors(maps.flatten(0, 1)).unflatten(0, maps.shape[:2]).flatten(1, 2)
+
+    def single(self, features: Tensor) -> Tensor:
+        """Every position of every frame as a map of its own with a grid of one."""
+        return self.inner.single(self.split(features).flatten(0, 1))
+
+
+def infer_frames(shape: Sequence[int], clip: Sequence[int], given: Layout | None = None) -> Frames | None:
+    """The layout of a map that holds all frames of one clip.
+
+    Args:
+        shape: shape of the feature map of a batch of one.
+        clip: the input without its batch axis: (t, c, h, w), or (c, t, h, w).
+        given: the layout of a frame's map, where it is known.
+
+    Returns:
+        The layout, its order by input where the frames are in the batch (a batch of one cannot tell); or None where
+        the map does not hold so many frames.
+
+    Example:
+        >>> infer_frames((8, 64, 7, 7), (8, 3, 112, 112)).name
+        'channels-first, 8 frames'
+    """
+    size = tuple(clip[2:])
+    if shape[0] == 1 and len(shape) == 5 and shape[1] == clip[0]:
+        inner = given or infer_layout((1, *shape[2:]), size)
+        return Frames(inner, clip[0], "axis") if inner else None
+    if shape[0] > 1 and shape[0] in clip[:2] and len(shape) in {3, 4}:
+        inner = given or infer_layout(shape, size)
+        return Frames(inner, shape[0]) if inner else None
+    return None
+
+
 def infer_layout(shape: Sequence[int], input_size: Sequence[int]) -> Layout | None:
     """The layout of a feature map, from its shape and the spatial size of the input it was made from.
 
@@ -165,10 +251,12 @@ def infer_layout(shape: Sequence[int], input_size: Sequence[int]) -> Layout | No
         'tokens 14x14, 1 prefix'
     """
     rank = len(input_size)
+    if len(shape) == 4 and rank == 3:  # one frame of a clip (b, t, c, h, w), or a volume's slice
+        rank, input_size = 2, input_size[1:]
     if len(shape) == rank + 2:
         if _is_grid(shape[2:], input_size):
             return ChannelsFirst()
-        if _is_grid(shape[1:-1], input_size):
+        if _is_grid(shape[1:-1], input_size) and (rank < 3 or math.prod(shape[2:-1]) > 1):  # else pooled channels
             return ChannelsLast()
     if len(shape) == 3 and rank > 1:
         return _infer_tokens(shape[1], input_size)
@@ -209,6 +297,8 @@ def _is_grid(sizes: Sequence[int], input_size: Sequence[int]) -> bool:
 
 def _infer_tokens(count: int, input_size: Sequence[int]) -> Tokens | None:
     """The grid of the input's aspect that leaves the fewest prefix tokens."""
+    if len(input_size) == 3 and input_size[0] < CLIP_DEPTH * input_size[1]:
+        return _infer_clip_tokens(count, input_size)
     best: Tokens | None = None
     for first in range(1, min(count, input_size[0]) + 1):
         stride = input_size[0] / first
@@ -219,3 +309,21 @@ def _infer_tokens(count: int, input_size: Sequence[int]) -> Tokens | None:
         if prefix <= MAX_PREFIX_TOKENS and (best is None or prefix < best.prefix):
             best = Tokens(sizes, prefix)
     return best
+
+
+def _infer_clip_tokens(count: int, input_size: Sequence[int]) -> Tokens | None:
+    """A plane of tokens for each of several instants: time has a stride of its own, smaller than that of space."""
+    best: Tokens | None = None
+    for instants in range(min(count, input_size[0]), 0, -1):
+        prefix = count % instants if count % instants <= MAX_PREFIX_TOKENS else 0
+        plane = _infer_tokens((count - prefix) // instants, input_size[1:])
+        if plane is None or plane.prefix or (count - prefix) % instants or not _divides(instants, input_size[0]):
+            continue
+        if best is None or prefix < best.prefix:
+            best = Tokens((instants, *plane.sizes), prefix)
+    return best
+
+
+def _divides(instants: int, length: int) -> bool:
+    """Whether a whole stride takes `length` frames to so many instants."""
+    return any(instants in {length // stride, -(-length // stride)} for stride in range(1, length + 1))

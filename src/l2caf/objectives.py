@@ -3,8 +3,10 @@
 Class-oblivious (Eq. 1):  L(f)  = ||NT - FT(f)||^2            keep everything the network said
 Class-specific  (Eq. 2):  L_c(f) = -FT_c(f) + sum_{i != c} FT_i(f)     say class c, and nothing else
 
-Both are stated once per batch as a `Goal`: the loss of an output, and the little that closed solutions need.
-Source: Taha et al., ECCV 2020.
+Similar, for embeddings:  L(f) = 1 - cos(FT(f), v)  or  -FT(f) . v     be like the partner v
+
+All are stated once per batch as a `Goal`: the loss of an output, and the little that closed solutions need.
+Source of the first two: Taha et al., ECCV 2020.
 """
 
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from l2caf.errors import TargetError
 from l2caf.shapes import Outputs, Rows, Targets
 
 Others = Literal["sum", "mean"]
+Measure = Literal["cosine", "dot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +29,16 @@ class SquaredGoal:
 
     Attributes:
         reference: NT, one row per problem (m, n).
+        kept: (m, n), 1 where a component is to be kept and 0 where it does not matter; None keeps all.
     """
 
     reference: Float[Tensor, "m n"]
+    kept: Float[Tensor, "m n"] | None = None
 
     def loss(self, outputs: Float[Tensor, "r n"], problems: Rows) -> Float[Tensor, " r"]:
         """Squared distance of outputs to the reference of their problems, in float64."""
-        return (outputs.double() - self.reference[problems].double()).square().sum(-1)
+        apart = outputs.double() - self.reference[problems].double()
+        return (apart if self.kept is None else apart * self.kept[problems].double()).square().sum(-1)
 
     def rounding(
         self, outputs: Float[Tensor, "r n"], problems: Rows, error: Float[Tensor, " r"]
@@ -63,12 +69,36 @@ class LinearGoal:
         return self.weights[problems].double().norm(dim=-1) * error
 
 
-Goal = SquaredGoal | LinearGoal
+@dataclass(frozen=True, slots=True)
+class CosineGoal:
+    """Point where a reference points.
+
+    Attributes:
+        reference: v, one row per problem (m, n), none of them zero.
+    """
+
+    reference: Float[Tensor, "m n"]
+
+    def loss(self, outputs: Float[Tensor, "r n"], problems: Rows) -> Float[Tensor, " r"]:
+        """One less the cosine, in [0, 2], in float64; 1 for an output of zero."""
+        outputs, wanted = outputs.double(), self.reference[problems].double()
+        norms = outputs.norm(dim=-1) * wanted.norm(dim=-1)
+        return 1 - (outputs * wanted).sum(-1) / norms.clamp_min(1e-300)
+
+    def rounding(
+        self, outputs: Float[Tensor, "r n"], problems: Rows, error: Float[Tensor, " r"]
+    ) -> Float[Tensor, " r"]:
+        """How much the loss may change when the output changes by `error` (r,) in L2 norm."""
+        del problems
+        return 2 * error / outputs.double().norm(dim=-1).clamp_min(1e-300)
+
+
+Goal = SquaredGoal | LinearGoal | CosineGoal
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """Eq. 1, Eq. 2, or a relative of theirs."""
+    """Eq. 1, Eq. 2, `Similar`, or a relative of theirs."""
 
     def goal(self, reference: Outputs, targets: Targets | None) -> Goal:
         """The goal for each of the b * k problems, inputs major, targets minor."""
@@ -76,7 +106,18 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Oblivious:
-    """Eq. 1: keep the whole output. One problem per input, no target."""
+    """Eq. 1: keep the output. One problem per input, no target.
+
+    Attributes:
+        top: keep only the so many largest components of each output, beyond the paper: of a thousand logits most are of
+            classes that nobody asks about. None keeps all, as the paper does.
+    """
+
+    top: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.top is not None and self.top < 1:
+            raise TargetError(f"top={self.top} keeps nothing; expected a positive number, or None for all")
 
     def goal(self, reference: Outputs, targets: Targets | None) -> SquaredGoal:
         """Reach the network's own output.
@@ -93,7 +134,10 @@ class Oblivious:
         """
         if targets is not None:
             raise TargetError("a class-oblivious map takes no target; got some (drop `target`, or use ClassSpecific)")
-        return SquaredGoal(reference)
+        if self.top is None or self.top >= reference.shape[1]:
+            return SquaredGoal(reference)
+        largest = reference.topk(self.top, dim=1).indices
+        return SquaredGoal(reference, torch.zeros_like(reference).scatter_(1, largest, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +177,48 @@ class ClassSpecific:
         classes = targets.reshape(-1, 1)
         weights = torch.full((len(classes), n), share, device=reference.device, dtype=torch.float32)
         return LinearGoal(weights.scatter_(1, classes, -1.0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Similar:
+    """Be like a partner: which part of a picture makes its embedding similar to another one. Beyond the paper.
+
+    Attributes:
+        partners: v (b, k, n), k for each input. None for the network's own output: the class-oblivious map of the
+            normalised embedding, since ||v - u||^2 = 2 - 2 v.u on the unit sphere.
+        measure: `"cosine"`, or `"dot"`, the product of the embeddings as they are.
+    """
+
+    partners: Float[Tensor, "b k n"] | None = None
+    measure: Measure = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.measure not in ("cosine", "dot"):
+            raise TargetError(f"measure={self.measure!r} is unknown; expected 'cosine' or 'dot'")
+
+    def goal(self, reference: Outputs, targets: Targets | None) -> LinearGoal | CosineGoal:
+        """Speak for the partners.
+
+        Args:
+            reference: NT (b, n).
+            targets: must be None.
+
+        Returns:
+            A goal of b * k problems.
+
+        Raises:
+            TargetError: if there are targets, or the partners do not fit the outputs, are not finite or zero.
+        """
+        if targets is not None:
+            raise TargetError("a map of similarity takes no target; got some (drop `target`)")
+        partners = reference.unsqueeze(1) if self.partners is None else self.partners.to(reference.device)
+        if (len(partners), partners.shape[2]) != tuple(reference.shape):
+            raise TargetError(
+                f"partners of shape {tuple(partners.shape)} do not fit embeddings of shape {tuple(reference.shape)}; "
+                "expected (b, k, n)"
+            )
+        norms = partners.double().norm(dim=2)
+        if not bool((norms.isfinite() & (norms > 0)).all()):
+            raise TargetError("a partner's embedding is zero, NaN or infinite; nothing is similar to it")
+        partners = partners.flatten(0, 1)
+        return CosineGoal(partners) if self.measure == "cosine" else LinearGoal(-partners)

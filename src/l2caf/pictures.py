@@ -133,6 +133,30 @@ def overlay(
     return ((1 - alpha) * picture + alpha * colorize(heatmap)).round().astype(np.uint8)
 
 
+def in_frame(
+    filter_: Float[Tensor, "h w"], size: tuple[int, int], region: tuple[float, float, float, float]
+) -> Float[np.ndarray, "height width"]:
+    """A filter's map laid where its region is in the picture.
+
+    Args:
+        filter_: signed, on its grid.
+        size: width and height of the picture.
+        region: x0, y0, x1, y1 of the part of it that the grid covers; may reach beyond its edges.
+
+    Returns:
+        The magnitude in [0, 1], float32, 0 outside the region.
+    """
+    width, height = size
+    x0, y0, x1, y1 = (round(value) for value in region)
+    resized = resize(filter_.abs()[None, None], (max(1, y1 - y0), max(1, x1 - x0)))
+    heat = normalized(resized)[0, 0].cpu().numpy()
+    canvas = np.zeros((height, width), dtype=np.float32)
+    top, left = max(y0, 0), max(x0, 0)
+    inside = heat[top - y0 : min(y1, height) - y0, left - x0 : min(x1, width) - x0]
+    canvas[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return canvas
+
+
 def png_uri(array: UInt8[np.ndarray, "h w 3"]) -> str:
     """A picture as a `data:` URI, losslessly."""
     buffer = io.BytesIO()

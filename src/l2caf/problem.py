@@ -6,9 +6,11 @@ linear (Eq. 2) or squared (Eq. 1). Where the tail is affine, `y(f) = c + J f`, t
     Linear      offset + g . f                    with g = J^T s
     Quadratic   offset - 2 b . f + f . G f        with G = J^T J, b = J^T (NT - c)
 
-which have closed solutions on a sphere. Where a position answers to negative weights with another column than to
-positive ones (a ReLU comes first), `f` is replaced by (max(f, 0), min(f, 0)) of 2 p coordinates, and the problem is
-`TwoSided`. Everything else is `Smooth`: values and gradients.
+    Cosine      1 - v . y(f) / ||y(f)||        with v of unit length
+
+which have closed solutions on a sphere, the last up to one more root. Where a position answers to negative weights with
+another column than to positive ones (a ReLU comes first), `f` is replaced by (max(f, 0), min(f, 0)) of 2 p coordinates,
+and the problem is `TwoSided`. Everything else is `Smooth`: values and gradients.
 A problem holds m independent rows, each with its own filter of p weights.
 """
 
@@ -57,6 +59,31 @@ class Quadratic:
         """Losses (m,) of filters (m, p)."""
         bent = (self.gram @ filters.unsqueeze(-1)).squeeze(-1)
         return self.offset + ((bent - 2 * self.slope) * filters).sum(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cosine:
+    """Minimise `1 - v . y / ||y||` with `y = c + J f` and v of unit length.
+
+    Attributes:
+        gram: J^T J (m, p, p), float64.
+        slope: J^T v (m, p), float64.
+        cross: J^T c (m, p), float64.
+        along: v . c (m,), float64.
+        square: c . c (m,), float64.
+    """
+
+    gram: Float[Tensor, "m p p"]
+    slope: Filters
+    cross: Filters
+    along: Losses
+    square: Losses
+
+    def value(self, filters: Filters) -> Losses:
+        """Losses (m,) of filters (m, p)."""
+        bent = (self.gram @ filters.unsqueeze(-1)).squeeze(-1)
+        square = self.square + ((bent + 2 * self.cross) * filters).sum(-1)
+        return 1 - (self.along + (self.slope * filters).sum(-1)) / square.clamp_min(1e-300).sqrt()
 
 
 @dataclass(frozen=True, slots=True)

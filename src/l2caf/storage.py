@@ -4,18 +4,23 @@ A result is written into a temporary sibling folder, synced to disk, and renamed
 final name is complete. The manifest (JSON) is what marks a folder as ours: only such a folder is ever replaced.
 """
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
+
+import numpy as np
 
 from l2caf.errors import StorageError
 
 MANIFEST: Final = "manifest.json"
+PARTIAL: Final = ".partial"
 
 
 @contextmanager
@@ -87,7 +92,12 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
         folder: where.
         content: JSON-serialisable.
     """
-    (folder / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    (folder / MANIFEST).write_text(as_json(content), encoding="utf-8")
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """Content as a manifest holds it."""
+    return json.dumps(content, indent=1, ensure_ascii=False)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -111,3 +121,84 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise StorageError(f"{folder / MANIFEST} holds no JSON object")
     return content
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays to one file that appears under its name only when it is whole and on disk.
+
+    Args:
+        path: a .npz file.
+        arrays: name and content.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    with whole_file(path) as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+
+@contextmanager
+def whole_file(path: Path, *, tag: str = "") -> Iterator[BinaryIO]:
+    """A file that appears under its name, in the place of an earlier one, only when it is whole and on disk.
+
+    Args:
+        path: the final name, in a folder that exists.
+        tag: part of the temporary name, where several processes may write the same file.
+
+    Yields:
+        A stream to write to.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}{tag}{PARTIAL}")
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        _sync_names(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_names(folder: Path) -> None:
+    """Bring a folder's own list of names to disk, so that a rename outlives a power cut."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read what `write_arrays` wrote.
+
+    Args:
+        path: a .npz file.
+
+    Returns:
+        The arrays.
+
+    Raises:
+        StorageError: if it is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise StorageError(f"{path} cannot be read: {error}") from error
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """A short name for content: the first 16 hexadecimal digits of its SHA-256."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        hasher.update(part)
+    return hasher.hexdigest()[:16]

@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from tests.support import networks
 from tests.support.untouched import untouched
 from torch import Tensor, nn
 
-from l2caf import L2CAF, Certificate, ClassSpecific, Descent, UnitL2
+from l2caf import L2CAF, Certificate, ClassSpecific, Descent, Oblivious, UnitL2
 from l2caf.errors import (
     ConstraintError,
     FeatureError,
@@ -265,3 +266,40 @@ def test_untouched_notices_what_methods_leave_behind() -> None:
         model.train()
     with pytest.raises(AssertionError, match="changed"), untouched(model):
         model[0].register_forward_hook(lambda *_: None)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("make", [networks.gap, networks.fully_connected])
+def test_only_the_largest_components_may_be_kept(make: Callable[[], nn.Module]) -> None:
+    model, x = make(), networks.pictures()
+    attention = L2CAF(model, objective=Oblivious(top=2))(x)
+    largest = attention.output.topk(2).indices
+    with torch.no_grad():
+        outputs = by_hand(model, x, attention.filter[:, 0])
+    apart = (outputs - attention.output).gather(1, largest)
+    assert torch.allclose(apart.double().square().sum(1), attention.loss[:, 0], rtol=1e-3, atol=1e-6)
+    everything = L2CAF(model)(x)
+    of_everything = (
+        (by_hand(model, x, everything.filter[:, 0]) - everything.output).gather(1, largest).double().square().sum(1)
+    )
+    assert bool((attention.loss[:, 0] <= of_everything + 1e-6).all())
+    with pytest.raises(TargetError, match="keeps nothing"):
+        Oblivious(top=0)
+
+
+@pytest.mark.parametrize("starts_with_relu", [False, True])
+def test_without_negative_weights_a_class_specific_map_is_proven_and_the_positive_part_of_the_signed_one(
+    *, starts_with_relu: bool
+) -> None:
+    trunk, head = networks.gap()[:1], networks.gap()[1:]
+    model = nn.Sequential(trunk, nn.ReLU(), *head) if starts_with_relu else networks.gap()
+    layer, x = "0", networks.pictures()
+    damped = L2CAF(model, layer, constraint=UnitL2(nonnegative=True))(x, "top2")
+    searched = L2CAF(model, layer, constraint=UnitL2(nonnegative=True), solver="quasi-newton")(x, "top2")
+    assert damped.solver == "exact"
+    assert {c for row in damped.certificate for c in row} == {Certificate.GLOBAL}
+    assert float(damped.filter.min()) >= 0
+    assert bool((damped.loss <= searched.loss + 1e-6).all())
+    if not starts_with_relu:
+        signed = L2CAF(model, layer)(x, damped.target).filter.clamp(min=0)
+        expected = signed / signed.flatten(2).norm(dim=2)[..., None, None]
+        assert torch.allclose(damped.filter, expected, atol=1e-5)

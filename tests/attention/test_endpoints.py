@@ -6,8 +6,10 @@ from tests.support import networks
 from tests.support.untouched import untouched
 from torch import Tensor, nn
 
-from l2caf import L2CAF
+from l2caf import L2CAF, Descent
+from l2caf.baselines import GradCAM
 from l2caf.errors import LayerError
+from l2caf.layouts import Tokens
 
 
 def deep() -> nn.Module:
@@ -55,21 +57,114 @@ class Siamese(nn.Module):
         return a * b
 
 
-def test_each_run_of_a_shared_trunk_has_its_own_filter_and_the_other_keeps_its_features() -> None:
+def test_each_run_of_a_shared_trunk_has_its_own_filter_and_the_others_keep_their_features() -> None:
     model = networks.seeded(Siamese())
     pair = (networks.pictures(2, seed=1), networks.pictures(2, seed=2))
-    found = [L2CAF(model, "trunk", call=call)(pair) for call in (0, 1)]
+    with untouched(model):
+        both = L2CAF(model, "trunk")(pair)
+    assert both.call == (0, 1)
+    assert both.filter.shape == (2, 2, 8, 8)
     with torch.no_grad():
         features = [model.trunk(picture) for picture in pair]
-        for call, attention in enumerate(found):
-            filtered = [f * attention.filter if i == call else f for i, f in enumerate(features)]
+        for call in (0, 1):
+            filtered = [f * both.filter[:, call : call + 1] if i == call else f for i, f in enumerate(features)]
             a, b = (model.head(f.mean((2, 3))) for f in filtered)
             expected = (model(*pair) - a * b).square().sum(1)
-            assert torch.allclose(attention.loss[:, 0], expected.double(), rtol=1e-3)
-            assert attention.certificate[0][0].label == "global"
-    assert torch.allclose(L2CAF(model, "trunk")({"left": pair[0], "right": pair[1]}).filter, found[1].filter, atol=1e-5)
-    with pytest.raises(LayerError, match="no call 2: it runs 2 times"):
-        L2CAF(model, "trunk", call=2)(pair)
+            assert torch.allclose(both.loss[:, call], expected.double(), rtol=1e-3)
+            assert both.certificate[0][call].label == "global"
+            alone = L2CAF(model, "trunk", call=call)(pair)
+            assert alone.call is None
+            assert torch.allclose(alone.filter[:, 0], both.filter[:, call], atol=1e-5)
+    by_keyword = L2CAF(model)({"left": pair[0], "right": pair[1]})
+    assert torch.allclose(by_keyword.filter, both.filter, atol=1e-5)
+    with pytest.raises(LayerError, match=r"no call 2: its calls with a grid are \[0, 1\]"):
+        L2CAF(model, "trunk", call=(0, 2))(pair)
+
+
+def test_targets_of_several_runs_lie_run_by_run() -> None:
+    model = networks.seeded(Siamese())
+    pair = (networks.pictures(2, seed=1), networks.pictures(2, seed=2))
+    attention = L2CAF(model)(pair, torch.tensor([[0, 3], [1, 4]]))
+    assert attention.call == (0, 0, 1, 1)
+    assert attention.target is not None
+    assert attention.target.tolist() == [[0, 3, 0, 3], [1, 4, 1, 4]]
+    second = L2CAF(model, call=1)(pair, [4])
+    assert torch.allclose(second.filter[1, 0], attention.filter[1, 3], atol=1e-5)
+    assert GradCAM(model, "trunk")(pair, "top2").map.shape == (2, 4, 8, 8)
+    assert "run 1" in attention._repr_html_()
+
+
+class Steps(nn.Module):
+    """A clip: the same convolution for every frame, its last one fed back into the next frame's."""
+
+    def __init__(self, *, feeds_back: bool) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(inplace=True))
+        self.layer = nn.Sequential(nn.Conv2d(6, 6, 3, 1, 1), nn.Tanh())
+        self.head = nn.Linear(6, 5)
+        self.feeds_back = feeds_back
+
+    def forward(self, clip: Tensor) -> Tensor:
+        state = torch.zeros(1, 6, 1, 1)
+        total = torch.zeros(1, 5)
+        for frame in clip.unbind(1):
+            features = self.layer(self.stem(frame) + state)
+            if self.feeds_back:
+                state = features.mean((2, 3), keepdim=True)
+            total = total + self.head(features.mean((2, 3)))
+        return total
+
+
+@pytest.mark.parametrize("feeds_back", [False, True])
+@pytest.mark.parametrize("target", [None, 2])
+def test_time_steps_have_one_filter_each_also_where_they_feed_each_other(feeds_back: bool, target: int | None) -> None:  # noqa: FBT001
+    model = networks.seeded(Steps(feeds_back=feeds_back))
+    clip = torch.stack([networks.pictures(2, seed=seed) for seed in range(3)], dim=1)
+    with untouched(model):
+        fast = L2CAF(model, "layer")(clip, target)
+        slow = L2CAF(model, "layer", solver=Descent(max_iterations=1), fast=False)(clip, target)
+    assert fast.call == slow.call == (0, 1, 2)
+    assert torch.allclose(fast.uniform_loss, slow.uniform_loss, rtol=1e-4)  # replayed in part, and run whole
+    assert bool((fast.loss <= fast.uniform_loss + 1e-6).all())
+    alone = L2CAF(model, "layer", call=1)(clip, target)
+    assert torch.allclose(alone.loss[:, 0], fast.loss[:, 1], rtol=1e-3)
+
+
+def test_steps_that_do_not_feed_each_other_do_not_run_again() -> None:
+    model, ran = networks.seeded(Steps(feeds_back=False)), []
+    clip = torch.stack([networks.pictures(1, seed=seed) for seed in range(3)], dim=1)
+    caf = L2CAF(model, "layer")
+    caf(clip)
+    model.stem[0].register_forward_pre_hook(lambda *_: ran.append(1))
+    caf(clip)
+    assert len(ran) == 3  # one pass over the frames, whatever the number of replays
+
+
+def test_a_feature_map_may_be_the_input() -> None:
+    whole = networks.gap()
+    head, x = whole[1:], networks.pictures()
+    with torch.no_grad():
+        features = whole[0](x)
+    expected = L2CAF(whole)(x, "top2")
+    with untouched(head):
+        attention = L2CAF(head, "input")(features, "top2")
+    assert attention.layer == "input"
+    assert attention.input_size == attention.grid == tuple(features.shape[2:])
+    assert torch.allclose(attention.filter, expected.filter, atol=1e-5)
+    with pytest.raises(LayerError, match="layer='input'"):
+        L2CAF(head)(features)
+    tokens = features.flatten(2).transpose(1, 2)
+    pooled = networks.seeded(MeanOfTokens())
+    assert L2CAF(pooled, "input", layout=Tokens(expected.grid))(tokens).heatmap().shape == (3, 1, *expected.grid)
+
+
+class MeanOfTokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.mean(1))
 
 
 def test_a_loss_of_zero_is_called_global_whoever_found_it() -> None:
@@ -82,8 +177,12 @@ def test_a_loss_of_zero_is_called_global_whoever_found_it() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.trunk(x).mean((2, 3)))
 
-    attention = L2CAF(networks.seeded(Normalised()))(networks.pictures())
+    model = networks.seeded(Normalised())
+    attention = L2CAF(model)(networks.pictures())
     assert float(attention.loss.max()) < 1e-6  # scaling every position alike changes nothing
+    assert bool(attention.undecided.all())
+    assert not bool(L2CAF(networks.gap())(networks.pictures()).undecided.any())
+    assert not bool(L2CAF(networks.gap())(networks.pictures(), "top2").undecided.any())
     assert {c.label for row in attention.certificate for c in row} == {"global"}
 
 

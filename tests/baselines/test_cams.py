@@ -4,7 +4,7 @@ from tests.support import networks
 from tests.support.untouched import untouched
 from torch import nn
 
-from l2caf.baselines import CAM, GradCAM
+from l2caf.baselines import CAM, GradCAM, GradCAMAbs
 from l2caf.errors import TailError, TargetError
 
 
@@ -19,7 +19,7 @@ def test_cam_is_the_class_weights_times_the_features() -> None:
 def test_cam_refuses_a_tail_without_global_average_pooling() -> None:
     for make in (networks.fully_connected, lambda: networks.seeded(networks.Flattening())):
         with pytest.raises(TailError, match="use GradCAM"):
-            CAM(make())(networks.pictures())
+            CAM(make())(networks.pictures(), "top1")
 
 
 def test_gradcam_is_the_positive_part_of_cam_up_to_scale_under_global_average_pooling() -> None:
@@ -34,7 +34,7 @@ def test_gradcam_agrees_with_captum_torchcam_and_pytorch_grad_cam(make: object) 
     from captum.attr import LayerGradCam  # noqa: PLC0415
     from torchcam.methods import GradCAM as Torchcam  # noqa: PLC0415
 
-    from l2caf.models.torchvision_compat import import_torchvision  # noqa: PLC0415
+    from l2caf.torchvision_compat import import_torchvision  # noqa: PLC0415
 
     import_torchvision()
     from pytorch_grad_cam import GradCAM as Jacob  # noqa: PLC0415
@@ -69,7 +69,18 @@ def test_the_network_is_untouched_and_a_missing_class_is_refused() -> None:
     with untouched(model):
         GradCAM(model)(x, "top2")
     with untouched(model), pytest.raises(TargetError, match="needs a class"):
-        GradCAM(model)(x, None)
+        CAM(model)(x)
+
+
+def test_without_a_class_the_gradient_is_that_of_the_sum_of_an_embedding() -> None:
+    model, x = networks.gap(), networks.pictures()
+    features = model[0](x).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(model[1:](features).sum(), features)
+    by_hand = (gradient.mean((2, 3), keepdim=True) * features).sum(1, keepdim=True).detach()
+    assert GradCAM(model)(x).target is None
+    assert torch.allclose(GradCAM(model)(x).map, by_hand.clamp(min=0), atol=1e-6)
+    assert torch.allclose(GradCAMAbs(model)(x).map, by_hand.abs(), atol=1e-6)
+    assert bool((by_hand < 0).any())
 
 
 def test_the_heatmap_is_the_positive_part_scaled_to_one_at_the_size_of_the_input() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from l2caf.errors import ModelError, WeightsError
 from l2caf.models import load, zoo
-from l2caf.models.torchvision_compat import import_torchvision
+from l2caf.torchvision_compat import import_torchvision
 
 SMALL = "torchvision/mobilenet_v3_small"
 
@@ -113,7 +113,7 @@ def test_torchvision_is_imported_once_and_a_repair_is_said_once(caplog: pytest.L
 
 def test_torchvision_imports_in_a_process_whose_operators_are_missing() -> None:
     script = (
-        "import torch, sys; from l2caf.models.torchvision_compat import import_torchvision;"
+        "import torch, sys; from l2caf.torchvision_compat import import_torchvision;"
         "m = import_torchvision().models.get_model('mobilenet_v3_small', weights=None).eval();"
         "print(tuple(m(torch.zeros(1, 3, 32, 32)).shape))"
     )

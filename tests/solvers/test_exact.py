@@ -35,6 +35,21 @@ def test_solutions_lie_on_the_sphere_and_no_random_point_of_it_is_better(
     assert solution.certificates == (Certificate.GLOBAL,)
 
 
+@given(sizes, st.floats(0.1, 2.0), st.sampled_from(["mixed", "all positive", "zero"]))
+def test_a_linear_loss_under_non_negative_weights(size: tuple[int, int, int], radius: float, kind: str) -> None:
+    gradient = torch.randn(1, size[0], dtype=torch.float64, generator=torch.Generator().manual_seed(size[2]))
+    gradient = {"mixed": gradient, "all positive": gradient.abs(), "zero": gradient * 0}[kind]
+    problem = Linear(gradient, torch.zeros(1, dtype=torch.float64))
+    solution = Exact(radius, nonnegative=True).solve(problem)
+    assert float(solution.filters.min()) >= 0
+    assert float(solution.filters.norm()) == pytest.approx(radius, rel=1e-9)
+    rivals = torch.rand(500, size[0], dtype=torch.float64, generator=torch.Generator().manual_seed(size[2]))
+    rivals = torch.cat([rivals**8, torch.eye(size[0], dtype=torch.float64)])  # near the edges, and on them
+    rivals *= radius / rivals.norm(dim=1, keepdim=True)
+    assert float(problem.value(rivals).min()) >= float(solution.loss) - 1e-9
+    assert solution.certificates == (Certificate.GLOBAL,)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_the_minimum_is_that_of_a_generic_solver_started_from_many_points(seed: int) -> None:
     problem, jacobian, wanted = quadratic(6, 9, seed)

@@ -47,7 +47,7 @@ def test_on_a_quadratic_loss_it_ends_at_the_exact_solution_within_few_evaluation
 def test_every_start_is_searched_the_best_is_kept_and_the_worst_is_told() -> None:
     bowl = Bowl(2, 6)
     starts = {"ones": torch.ones(2, 6).double(), "axis": torch.eye(6)[:2].double()}
-    options = QuasiNewton(max_iterations=1)
+    options = QuasiNewton(max_iterations=1, seeds=0)
     both = options.solve(bowl, UnitL2(), starts)
     alone = {name: options.solve(bowl, UnitL2(), {name: filters}).loss for name, filters in starts.items()}
     losses = torch.stack([alone["ones"], alone["axis"]])
@@ -55,6 +55,34 @@ def test_every_start_is_searched_the_best_is_kept_and_the_worst_is_told() -> Non
     assert both.start == tuple(("ones", "axis")[i] for i in losses.argmin(0).tolist())
     assert both.spread is not None
     assert torch.allclose(both.spread, losses.amax(0) - losses.amin(0))
+
+
+def test_after_the_race_only_the_best_start_goes_on() -> None:
+    bowl = Bowl(3, 6)
+    starts = {"ones": torch.ones(3, 6).double(), "axis": torch.eye(6)[:3].double()}
+    raced = QuasiNewton(race=(2,), seeds=0).solve(bowl, UnitL2(), starts)
+    early = QuasiNewton(max_iterations=2, race=(), seeds=0).solve(bowl, UnitL2(), starts)
+    assert raced.start == early.start
+    assert raced.start is not None
+    for row, name in enumerate(raced.start):  # the leader goes on as it would have gone alone
+        alone = QuasiNewton(race=(2,), seeds=0).solve(bowl, UnitL2(), {name: starts[name]})
+        assert float(raced.loss[row]) == pytest.approx(float(alone.loss[row]), rel=1e-6)
+    assert int(raced.iterations.max()) > 2
+
+
+def test_half_of_the_starts_stay_in_the_race_at_first() -> None:
+    seen: list[int] = []
+
+    class Counting(Bowl):
+        def value_and_gradient(self, filters: Filters, rows: Rows) -> tuple[Losses, Filters]:
+            seen.append(len(rows))
+            return super().value_and_gradient(filters, rows)
+
+    starts = {"ones": torch.ones(1, 6).double()}
+    QuasiNewton(seeds=4, race=(2, 4), residual_rtol=0.0, progress_rtol=-1.0).solve(Counting(1, 6), UnitL2(), starts)
+    assert seen[0] == 5
+    assert {count for count in seen[1:] if count <= 3} >= {3, 1}
+    assert seen[-1] == 1
 
 
 def test_a_dead_start_is_abandoned_and_never_called_stationary() -> None:
@@ -65,8 +93,8 @@ def test_a_dead_start_is_abandoned_and_never_called_stationary() -> None:
             return torch.where(flat, 100.0, loss), torch.where(flat[:, None], 0.0, gradient)
 
     starts = {"dead": torch.ones(1, 4).double(), "live": torch.tensor([[1.0, -1.0, 0.5, 0.2]]).double()}
-    both = QuasiNewton().solve(Flat(1, 4), UnitL2(), starts)
-    only = QuasiNewton().solve(Flat(1, 4), UnitL2(), {"dead": starts["dead"]})
+    both = QuasiNewton(seeds=0).solve(Flat(1, 4), UnitL2(), starts)
+    only = QuasiNewton(seeds=0).solve(Flat(1, 4), UnitL2(), {"dead": starts["dead"]})
     assert both.start == ("live",)
     assert only.certificates == (Certificate.STOPPED,)
 
@@ -119,7 +147,8 @@ def test_a_gaussian_is_the_normal_density_with_the_mean_asked_for() -> None:
 def test_a_gaussian_finds_the_mode_that_a_generic_solver_finds() -> None:
     model, x = networks.seeded(networks.Flattening()), networks.pictures(1)
     attention = L2CAF(model, constraint=Gaussian())(x)
-    with L2CAF(model).tail(x) as (_, tail):
+    with L2CAF(model).cut(x) as cut:
+        tail = cut.tail
         bound = Gaussian().on(tail.grid)
 
         def loss(mean: list[float]) -> float:

@@ -14,7 +14,8 @@ def dense_jacobian(tail: Tail, row: int, at: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("make", [networks.gap, lambda: networks.seeded(networks.Flattening())])
 def test_jacobian_pullback_and_offset_are_those_of_autograd(make: object) -> None:
-    with L2CAF(make()).tail(networks.pictures()) as (_, tail):  # type: ignore[operator]
+    with L2CAF(make()).cut(networks.pictures()) as cut:  # type: ignore[operator]
+        tail = cut.tail
         response = AffineResponse(tail)
         assert bool(is_affine(tail).all())
         cotangent = torch.randn(3, 2, tail.reference.shape[1])
@@ -26,15 +27,18 @@ def test_jacobian_pullback_and_offset_are_those_of_autograd(make: object) -> Non
 
 
 def test_global_average_pooling_is_answered_by_one_pass_the_size_of_a_1x1_convolution() -> None:
-    with L2CAF(networks.gap()).tail(networks.pictures()) as (_, tail):
+    with L2CAF(networks.gap()).cut(networks.pictures()) as cut:
+        tail = cut.tail
         assert AffineResponse(tail).pooled_jacobian is not None
-    with L2CAF(networks.seeded(networks.Flattening())).tail(networks.pictures()) as (_, tail):
+    with L2CAF(networks.seeded(networks.Flattening())).cut(networks.pictures()) as cut:
+        tail = cut.tail
         assert AffineResponse(tail).pooled_jacobian is None
 
 
 def test_each_side_of_a_tail_that_starts_with_a_relu_has_its_own_columns() -> None:
     model = networks.seeded(networks.FunctionalInPlace())
-    with L2CAF(model).tail(networks.pictures()) as (_, tail):
+    with L2CAF(model).cut(networks.pictures()) as cut:
+        tail = cut.tail
         assert not bool(is_affine(tail).any())
         for side in (1.0, -1.0):
             at = side * torch.rand(tail.n_positions)
@@ -54,5 +58,6 @@ class Bent(nn.Module):
 
 
 def test_a_large_offset_does_not_hide_that_a_tail_is_bent() -> None:
-    with L2CAF(networks.seeded(Bent())).tail(networks.pictures()) as (_, tail):
+    with L2CAF(networks.seeded(Bent())).cut(networks.pictures()) as cut:
+        tail = cut.tail
         assert not bool(is_affine(tail).any())

@@ -13,7 +13,7 @@ at the entrance of an attention module gives way to the map that the module read
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,9 @@ from torch.utils import _pytree as pytree
 
 from l2caf.errors import LayerError, LayoutError, nearest
 from l2caf.guard import genuine_call, intercept
-from l2caf.layouts import Layout
+from l2caf.layouts import Frames, Layout
 from l2caf.tail import Inputs
+from l2caf.tail.record import with_part
 
 WINDOW: Final = 48  # candidates differentiated at first; the graph of a whole network is only built if none serves
 REACHED_RTOL: Final = 1e-4  # |A_p . dA_p| against |A_p| |dA_p|: rounding gives 1e-6, unrelated vectors 1e-2
@@ -114,10 +115,10 @@ class _Listing:
 
     def _examine(self, call: _Call, output: Any, count: int, read: Tensor | None) -> None:
         for part, tensor in enumerate(_tensors(output)):
-            if tensor.dim() < 3 or tensor.shape[0] != self.n_inputs or not tensor.is_floating_point():
+            if tensor.dim() < 3 or not tensor.is_floating_point():
                 continue
             layout = self.find_layout(tensor)
-            if layout is None:
+            if layout is None or (tensor.shape[0] != self.n_inputs and not isinstance(layout, Frames)):
                 continue
             call.info = LayerInfo(
                 name=self.names[call.module],
@@ -160,10 +161,11 @@ class _Reaching:
         if info is None:
             return output
         torch.set_grad_enabled(True)  # from the first candidate on; the pass runs inside a no_grad block
-        return _map_part(output, info.part, lambda tensor: self._filtered(info, tensor))
+        return with_part(output, info.part, lambda tensor: self._filtered(info, tensor), lambda other: other)
 
     def _filtered(self, info: LayerInfo, features: Tensor) -> Tensor:
-        ones = torch.ones(len(features), _size(info.grid), device=features.device, requires_grad=True)
+        b = 1 if isinstance(info.layout, Frames) else len(features)
+        ones = torch.ones(b, _size(info.grid), device=features.device, requires_grad=True)
         filtered = info.layout.apply(features, ones)
         self.energies[info] = info.layout.vectors(features.detach()).float().norm(dim=-1)
 
@@ -188,9 +190,9 @@ class _Reaching:
 
     def _share(self, info: LayerInfo, slope: Tensor) -> float:
         energy, pull = self.energies[info], self.pulls[info]
-        moved = slope.abs() > REACHED_RTOL * energy * pull
+        moved = (slope.abs() > REACHED_RTOL * energy * pull) | ~torch.isfinite(slope * pull)  # half precision explodes
         dark = (energy == 0) & (pull > 0)  # nothing there to filter in this input, but it is looked at
-        return float(((moved & (pull > 0)) | dark).float().mean())
+        return float(((moved & (pull != 0)) | dark).float().mean())
 
 
 def list_layers(
@@ -283,36 +285,30 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Mod
     raise LayerError(f"the given {type(layer).__name__} is not a module of this network; `l2caf layers` lists them")
 
 
-def reach_of(
-    model: nn.Module, inputs: Inputs, read: Callable[[Any], Tensor], module: nn.Module, info: LayerInfo
-) -> float:
-    """Share of one layer's positions whose weight moves the output, in [0, 1].
+def reaches(
+    model: nn.Module, inputs: Inputs, read: Callable[[Any], Tensor], module: nn.Module, infos: list[LayerInfo]
+) -> list[float]:
+    """Share of positions whose weight moves the output, in [0, 1], for some calls of one layer.
 
     Args:
         model: a borrowed network.
         inputs: one input (a batch of one).
         read: takes the network's output to (b, n).
         module: the layer.
-        info: what `locate` said of it.
+        infos: what `locate` said of those calls.
 
     Returns:
-        The share.
+        One share per call.
     """
-    call = _Call(module, None, None, info)
-    _examine_reach(model, inputs, read, [call])
-    return (call.info or info).reach or 0.0
+    calls = [_Call(module, None, None, info) for info in infos]
+    _examine_reach(model, inputs, read, calls)
+    return [call.info.reach or 0.0 for call in calls if call.info is not None]
 
 
 def locate(
-    model: nn.Module,
-    name: str,
-    module: nn.Module,
-    inputs: Inputs,
-    find_layout: Callable[[Tensor], Layout | None],
-    *,
-    number: int | None = None,
-) -> LayerInfo:
-    """Which tensor of a named layer holds the grid, and how.
+    model: nn.Module, name: str, module: nn.Module, inputs: Inputs, find_layout: Callable[[Tensor], Layout | None]
+) -> list[LayerInfo]:
+    """Which tensor of a named layer holds the grid, and how, for each of its calls.
 
     Args:
         model: a borrowed network.
@@ -320,10 +316,9 @@ def locate(
         module: the layer.
         inputs: one input (a batch of one).
         find_layout: takes a tensor to its layout, or None.
-        number: which of the layer's calls, from 0; None for the last.
 
     Returns:
-        That call.
+        The calls that return a grid, at least one.
 
     Raises:
         LayerError: if the layer never runs, or returns nothing with a grid of more than one position.
@@ -339,11 +334,22 @@ def locate(
         inputs.call(model)
     if not seen:
         raise LayerError(f"layer {name!r} does not run in a forward pass; choose one that does (`l2caf layers`)")
-    if number is not None and not 0 <= number < len(seen):
-        raise LayerError(f"layer {name!r} has no call {number}: it runs {len(seen)} times, from 0 to {len(seen) - 1}")
-    number, shapes = len(seen) - 1 if number is None else number, []
-    for part, tensor in enumerate(_tensors(seen[number])):
-        shapes.append(tuple(tensor.shape))
+    found = [_with_grid(name, module, number, output, find_layout) for number, output in enumerate(seen)]
+    calls = [info for info in found if info is not None]
+    if not calls:
+        shapes = [tuple(tensor.shape) for tensor in _tensors(seen[-1])]
+        raise LayerError(
+            f"layer {name!r} returns {shapes or type(seen[-1]).__name__}, which has no spatial grid of more than one "
+            "position; choose another layer (`l2caf layers`) or say where space is with `layout=`"
+        )
+    return calls
+
+
+def _with_grid(
+    name: str, module: nn.Module, number: int, output: Any, find_layout: Callable[[Tensor], Layout | None]
+) -> LayerInfo | None:
+    """The first tensor of an output that has a grid of more than one position."""
+    for part, tensor in enumerate(_tensors(output)):
         try:
             layout = find_layout(tensor)
         except LayoutError:
@@ -351,10 +357,7 @@ def locate(
         if layout is not None and tensor.is_floating_point() and _size(layout.grid(tensor)) > 1:
             grid = layout.grid(tensor)
             return LayerInfo(name, type(module).__name__, number, part, tuple(tensor.shape[1:]), grid, layout)
-    raise LayerError(
-        f"layer {name!r} returns {shapes or type(seen[number]).__name__}, which has no spatial grid of more than one "
-        "position; choose another layer (`l2caf layers`) or say where space is with `layout=`"
-    )
+    return None
 
 
 def _tensors(output: Any) -> list[Tensor]:
@@ -374,13 +377,3 @@ def _version(tensor: Tensor) -> int:
 
 def _size(grid: tuple[int, ...]) -> int:
     return torch.Size(grid).numel()
-
-
-T = TypeVar("T")
-
-
-def _map_part(output: T, part: int, function: Callable[[Tensor], Tensor]) -> T:
-    leaves, structure = pytree.tree_flatten(output)
-    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-    leaves[places[part]] = function(leaves[places[part]])
-    return pytree.tree_unflatten(leaves, structure)

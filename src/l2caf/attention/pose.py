@@ -2,7 +2,8 @@
 
 affine tail, linear goal    Linear     g = J^T s: one backward pass of the tail
 affine tail, squared goal   Quadratic  G = J^T J, b = J^T (NT - c)
-affine on either side of 0  TwoSided   both of these, with a column for each sign of each position
+affine tail, a cosine       Cosine     the same G, and what c and the partner have to do with J and each other
+affine on either side of 0  TwoSided   the first two, with a column for each sign of each position
 any tail, any goal          Smooth     values and gradients
 """
 
@@ -13,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from l2caf.objectives import Goal, LinearGoal, SquaredGoal
-from l2caf.problem import Linear, Quadratic, TwoSided
+from l2caf.objectives import CosineGoal, Goal, LinearGoal, SquaredGoal
+from l2caf.problem import Cosine, Linear, Quadratic, TwoSided
 from l2caf.shapes import Filters, Losses, Rows
 from l2caf.tail import AffineResponse, Tail, is_affine, is_odd
 
@@ -53,7 +54,12 @@ class TailProblem:
 
     def value_and_gradient(self, filters: Filters, rows: Rows) -> tuple[Losses, Filters]:
         """Losses (m,) and gradients (m, p) for the problems numbered `rows`."""
-        problems = self.problems[rows]
+        limit = self.tail.rows_at_once  # one graph at a time
+        parts = zip(filters.split(limit), self.problems[rows].split(limit), strict=True)
+        losses, gradients = zip(*(self._differentiate(*part) for part in parts), strict=True)
+        return torch.cat(losses), torch.cat(gradients)
+
+    def _differentiate(self, filters: Filters, problems: Rows) -> tuple[Losses, Filters]:
         with torch.enable_grad():
             filters = filters.detach().requires_grad_()
             loss = self.goal.loss(self.tail(filters, self._inputs(problems)), problems)
@@ -66,13 +72,17 @@ class TailProblem:
 
 def n_problems(goal: Goal) -> int:
     """How many problems a goal states, b * k."""
-    return len(goal.reference if isinstance(goal, SquaredGoal) else goal.weights)
+    return len(_rows_of(goal))
 
 
 def all_problems(goal: Goal) -> Rows:
     """Every problem of a goal, numbered."""
-    tensor = goal.reference if isinstance(goal, SquaredGoal) else goal.weights
+    tensor = _rows_of(goal)
     return torch.arange(len(tensor), device=tensor.device)
+
+
+def _rows_of(goal: Goal) -> Float[Tensor, "m n"]:
+    return goal.weights if isinstance(goal, LinearGoal) else goal.reference
 
 
 def inputs_of(tail: Tail, goal: Goal, problems: Rows) -> Rows:
@@ -80,7 +90,7 @@ def inputs_of(tail: Tail, goal: Goal, problems: Rows) -> Rows:
     return problems // (n_problems(goal) // tail.n_inputs)
 
 
-def affine_problem(response: AffineResponse, goal: Goal) -> Linear | Quadratic | None:
+def affine_problem(response: AffineResponse, goal: Goal) -> Linear | Quadratic | Cosine | None:
     """The closed form of every problem, as if the tail were affine.
 
     Args:
@@ -89,7 +99,7 @@ def affine_problem(response: AffineResponse, goal: Goal) -> Linear | Quadratic |
 
     Returns:
         A problem of m rows in float64, or None where it is known not to hold. A linear one is the tangent of the loss
-        at f = 1; a quadratic one is the loss of the tail's response to single positions. Whether the tail agrees is
+        at f = 1; the others are the loss of the tail's response to single positions. Whether the tail agrees is
         for the caller to check.
     """
     if isinstance(goal, LinearGoal):
@@ -98,6 +108,8 @@ def affine_problem(response: AffineResponse, goal: Goal) -> Linear | Quadratic |
         return None
     if response.pooled_jacobian is None and not bool(is_affine(response.tail).any()):
         return None
+    if isinstance(goal, CosineGoal):
+        return _cosine(goal, response.offset, response.jacobian)
     return _quadratic(goal, response.offset, response.jacobian)
 
 
@@ -116,7 +128,7 @@ def two_sided_problem(above: AffineResponse, below: AffineResponse, goal: Goal) 
         slope_above, slope_below = tangent(above, goal), tangent(below, goal)
         at_zero = _linear(above.tail, goal, slope_above).offset
         return TwoSided(Linear(torch.cat([slope_above, slope_below], dim=-1), at_zero))
-    if above.pooled_jacobian is None or below.pooled_jacobian is None:
+    if isinstance(goal, CosineGoal) or above.pooled_jacobian is None or below.pooled_jacobian is None:
         return None
     jacobian = torch.cat([above.pooled_jacobian, below.pooled_jacobian], dim=-1)
     return TwoSided(_quadratic(goal, above.offset, jacobian))
@@ -132,8 +144,24 @@ def _linear(tail: Tail, goal: LinearGoal, gradient: Filters) -> Linear:
 def _quadratic(goal: SquaredGoal, offset: Float[Tensor, "b n"], jacobian: Float[Tensor, "b n p"]) -> Quadratic:
     columns = jacobian.mT.double()  # positions first, as the tail gave them
     wanted = goal.reference.double() - offset.double()
+    if goal.kept is not None:
+        columns, wanted = columns * goal.kept.double().unsqueeze(1), wanted * goal.kept.double()
     slope = (columns @ wanted.unsqueeze(-1)).squeeze(-1)
     return Quadratic(columns @ columns.mT, slope, wanted.square().sum(-1))
+
+
+def _cosine(goal: CosineGoal, offset: Float[Tensor, "b n"], jacobian: Float[Tensor, "b n p"]) -> Cosine:
+    columns, at_zero = jacobian.mT.double(), offset.double()
+    wanted = goal.reference.double()
+    wanted = (wanted / wanted.norm(dim=-1, keepdim=True)).unflatten(0, (len(offset), -1))
+    k = wanted.shape[1]
+    return Cosine(
+        gram=(columns @ columns.mT).repeat_interleave(k, dim=0),
+        slope=(wanted @ columns.mT).flatten(0, 1),
+        cross=(columns @ at_zero.unsqueeze(-1)).squeeze(-1).repeat_interleave(k, dim=0),
+        along=(wanted @ at_zero.unsqueeze(-1)).flatten(),
+        square=at_zero.square().sum(-1).repeat_interleave(k, dim=0),
+    )
 
 
 def tangent(response: AffineResponse, goal: LinearGoal) -> Filters:

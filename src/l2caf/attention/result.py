@@ -29,7 +29,7 @@ class Attention:
         filter: (b, k, *grid), signed, of L2 norm 1 (or the constraint's radius), on the device of the inputs.
         loss: (b, k), float64, computed by the network under the filter.
         uniform_loss: (b, k), the same under the filter that prefers no position.
-        target: (b, k) classes, or None for class-oblivious maps (k = 1).
+        target: (b, k) classes, or None for class-oblivious maps (k = 1) and those of similarity to k partners.
         certificate: b tuples of k certificates.
         residual: (b, k), how far from optimality, relative, in [0, 1].
         unique: (b, k), False where another filter is as good; None where that is not known.
@@ -39,11 +39,14 @@ class Attention:
         layout: where its grid is, in words.
         solver: which solver found the filters.
         input_size: spatial size of the inputs.
+        call: for each of the k maps, which run of the layer, or which frame of a clip, it is for; None where only one
+            is looked at. With several runs and several targets, the targets of the first run come first.
         inputs: the network's first input tensor (b, ...), for drawing; not saved.
         trace: filters after every iteration (t, b, k, *grid), where asked for; not saved.
         trace_loss: losses of those filters (t, b, k); not saved.
         start: b tuples of k names: the start that led to each filter, where a solver had several.
         spread: (b, k), by how much the loss reached from the worst start exceeds `loss`.
+        is_similarity: whether the maps are those of `Similar`.
     """
 
     filter: Float[Tensor, "b k *grid"]
@@ -59,11 +62,13 @@ class Attention:
     layout: str
     solver: str
     input_size: tuple[int, ...]
+    call: tuple[int, ...] | None = None
     inputs: Tensor | None = field(default=None, repr=False, compare=False)
     trace: Float[Tensor, "t b k *grid"] | None = field(default=None, repr=False, compare=False)
     trace_loss: Float[Tensor, "t b k"] | None = field(default=None, repr=False, compare=False)
     start: tuple[tuple[str, ...], ...] | None = None
     spread: Float[Tensor, "b k"] | None = None
+    is_similarity: bool = False
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -75,6 +80,18 @@ class Attention:
         """Share of the squared norm in negative weights, in [0, 1]: how much of `|f|` speaks against."""
         negative = self.filter.clamp(max=0).square().flatten(2).sum(-1)
         return negative / self.filter.square().flatten(2).sum(-1)
+
+    @cached_property
+    def undecided(self) -> Bool[Tensor, "b k"]:
+        """Where the uniform filter does as well: nothing had to be preferred, and the map says nothing of places.
+
+        Of class-oblivious maps, those whose output the uniform filter keeps to 1 % (a normalisation behind the pooling
+        undoes its scaling; `until=` the pooling has an answer); of the others, those that gain less than 1e-4 of
+        the loss.
+        """
+        if self.target is None and not self.is_similarity:
+            return self.uniform_loss <= 1e-4 * self.output.double().square().sum(1, keepdim=True)
+        return self.uniform_loss - self.loss <= 1e-4 * self.uniform_loss.abs()
 
     def heatmap(
         self, size: Sequence[int] | None = None, *, normalize: Literal["max", "minmax"] = "max"
@@ -126,10 +143,12 @@ class Attention:
         return f"<table>{''.join(f'<tr>{chr(10).join(row)}</tr>' for row in cells)}</table>"
 
     def _cell(self, picture: UInt8[np.ndarray, "h w 3"], i: int, j: int) -> str:
-        what = "class-oblivious" if self.target is None else f"class {int(self.target[i, j])}"
+        what = f"similar to partner {j}" if self.is_similarity else "class-oblivious"
+        what = what if self.target is None else f"class {int(self.target[i, j])}"
+        what += "" if self.call is None else f", run {self.call[j]}"
         caption = (
             f"{what}, loss {float(self.loss[i, j]):.4g} (uniform {float(self.uniform_loss[i, j]):.4g}), "
-            f"{self.certificate[i][j].label}"
+            f"{self.certificate[i][j].label}{', undecided' if bool(self.undecided[i, j]) else ''}"
         )
         image = f'<img src="{pictures.png_uri(picture)}" alt="{html.escape(caption)}" style="max-width:224px">'
         return f"<td style='text-align:left;vertical-align:top'>{image}<br><small>{html.escape(caption)}</small></td>"
@@ -184,6 +203,8 @@ class Attention:
             layout=manifest["layout"],
             solver=manifest["solver"],
             input_size=tuple(manifest["input_size"]),
+            call=None if manifest["call"] is None else tuple(manifest["call"]),
+            is_similarity=manifest.get("is_similarity", False),
             start=None if manifest["start"] is None else tuple(map(tuple, manifest["start"])),
         )
 
@@ -194,7 +215,9 @@ class Attention:
             "layout": self.layout,
             "solver": self.solver,
             "input_size": list(self.input_size),
+            "call": self.call,
             "start": self.start,
+            "is_similarity": self.is_similarity,
             "certificate": [[certificate.label for certificate in row] for row in self.certificate],
             "torch": torch.__version__,
         }

@@ -6,6 +6,7 @@ and under a random filter. Problems for which neither holds are solved iterative
 tail computed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal, get_args
@@ -17,10 +18,10 @@ from torch import Tensor
 from l2caf.attention.pose import TailProblem, affine_problem, all_problems, inputs_of, tangent, two_sided_problem
 from l2caf.constraints import UnitL2
 from l2caf.errors import SolverError
-from l2caf.objectives import Goal, LinearGoal, SquaredGoal
-from l2caf.problem import Constraint, Linear, Quadratic, TwoSided
+from l2caf.objectives import CosineGoal, Goal, LinearGoal, SquaredGoal
+from l2caf.problem import Constraint, Cosine, Linear, Quadratic, TwoSided
 from l2caf.shapes import Filters, Flags, Losses, Rows
-from l2caf.solvers import Certificate, Descent, Exact, QuasiNewton, Solution, TwoSidedExact, merged
+from l2caf.solvers import Certificate, CosineExact, Descent, Exact, QuasiNewton, Solution, TwoSidedExact, merged
 from l2caf.tail import AffineResponse, Tail
 from l2caf.tail.response import probe_filters, rounding_of
 
@@ -65,7 +66,7 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint) -> Sol
     if isinstance(solver, Descent | QuasiNewton) or solver in {"descent", "quasi-newton"}:
         return _measured(tail, goal, _iterate(tail, goal, solver, constraint, everything), constraint)
     closed, missed = None, everything
-    if isinstance(constraint, UnitL2) and not constraint.nonnegative and not _is_too_large(tail, goal):
+    if isinstance(constraint, UnitL2) and _has_closed_form(tail, goal, constraint):
         closed, missed = _closed(tail, goal, constraint)
         if closed is not None and not len(missed):
             return closed
@@ -73,7 +74,7 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint) -> Sol
         inputs = sorted(set(inputs_of(tail, goal, missed).tolist()))
         raise SolverError(
             f"there is no closed form under {constraint.name} for inputs {inputs}: the tail is not affine, its output "
-            "is too large for a Jacobian, or the constraint is no sphere; use solver='auto'"
+            "is too large for a Jacobian, or the constraint has none with this objective; use solver='auto'"
         )
     found = _iterate(tail, goal, "quasi-newton", constraint, missed)
     solution = found if closed is None else merged(closed.solution, found, missed)
@@ -85,12 +86,15 @@ def _closed(tail: Tail, goal: Goal, constraint: UnitL2) -> tuple[Solved | None, 
     problems = missed = all_problems(goal)
     solved: Solved | None = None
     above, below = AffineResponse(tail), AffineResponse(tail, -1.0)
-    for pose in (partial(affine_problem, above), partial(two_sided_problem, above, below)):
+    poses: list[Callable[[Goal], Linear | Quadratic | Cosine | TwoSided | None]] = [partial(affine_problem, above)]
+    if not constraint.nonnegative:  # without negative weights there is no second side
+        poses.append(partial(two_sided_problem, above, below))
+    for pose in poses:
         problem = pose(goal)
         if problem is None:
             continue
-        solution = _in_closed_form(problem, constraint.radius)
-        found, agrees = _checked(tail, goal, problem, solution, _uniform(tail, constraint))
+        solution = _in_closed_form(problem, constraint)
+        found, agrees = _checked(tail, goal, problem, solution, constraint)
         gained = missed[agrees[missed]]
         if solved is None:
             solved = found if len(gained) else None
@@ -103,25 +107,30 @@ def _closed(tail: Tail, goal: Goal, constraint: UnitL2) -> tuple[Solved | None, 
     return solved, missed if solved is not None else problems
 
 
-def _in_closed_form(problem: Linear | Quadratic | TwoSided, radius: float) -> Solution:
+def _in_closed_form(problem: Linear | Quadratic | Cosine | TwoSided, constraint: UnitL2) -> Solution:
     if isinstance(problem, TwoSided):
-        return TwoSidedExact(radius).solve(problem)
-    return Exact(radius).solve(problem)
+        return TwoSidedExact(constraint.radius).solve(problem)
+    if isinstance(problem, Cosine):
+        return CosineExact(constraint.radius).solve(problem)
+    return Exact(constraint.radius, constraint.nonnegative).solve(problem)
 
 
-def _is_too_large(tail: Tail, goal: Goal) -> bool:
-    """Whether J would not fit: an output of a million pixels has products with J, but no J."""
-    return isinstance(goal, SquaredGoal) and 8 * goal.reference.numel() * tail.n_positions > LARGEST_JACOBIAN
+def _has_closed_form(tail: Tail, goal: Goal, constraint: UnitL2) -> bool:
+    """Whether there is one if the tail is affine. An output of a million pixels has products with J, but no J."""
+    if isinstance(goal, SquaredGoal | CosineGoal):
+        return not constraint.nonnegative and 8 * goal.reference.numel() * tail.n_positions <= LARGEST_JACOBIAN
+    return True
 
 
 def _checked(
-    tail: Tail, goal: Goal, problem: Linear | Quadratic | TwoSided, solution: Solution, uniform: Float[Tensor, "b p"]
+    tail: Tail, goal: Goal, problem: Linear | Quadratic | Cosine | TwoSided, solution: Solution, constraint: UnitL2
 ) -> tuple[Solved, Flags]:
     """Real losses, and whether the problem predicts them at the solution, the uniform and a random filter."""
     problems = all_problems(goal)
     inputs = inputs_of(tail, goal, problems)
-    uniform = uniform.to(solution.filters)
+    uniform = _uniform(tail, constraint).to(solution.filters)
     probe = probe_filters(tail).to(uniform).expand_as(uniform)
+    probe = probe.abs() if constraint.nonnegative else probe
     filters = torch.cat([solution.filters, uniform, probe])
     rows = torch.cat([inputs, *[tail.all_rows()] * 2])
     with torch.no_grad():
@@ -131,6 +140,8 @@ def _checked(
     agrees = _predicts(tail, goal, problem.value(solution.filters), own, zero)
     agrees &= _predicts(tail, goal, problem.value(uniform[inputs]), even[inputs], zero)
     agrees &= _predicts(tail, goal, problem.value(probe[inputs]), random[inputs], zero)
+    if isinstance(problem, Cosine):  # what is not proven is sought again from several starts
+        agrees &= torch.tensor([one is Certificate.GLOBAL for one in solution.certificates], device=agrees.device)
     measured = replace(solution, loss=goal.loss(own, problems))
     return Solved(measured, goal.loss(even[inputs], problems)), agrees
 
@@ -156,8 +167,9 @@ def _iterate(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint, pro
         return (solver if isinstance(solver, Descent) else Descent()).solve(problem, constraint, uniform[:0])
     options = solver if isinstance(solver, QuasiNewton) else QuasiNewton()
     starts = {"uniform": uniform, "energy": _energy(tail)[inputs_of(tail, goal, problems)].to(uniform)}
-    if isinstance(goal, LinearGoal):  # where the untouched network would go: Grad-CAM's direction
-        starts["tangent"] = -tangent(AffineResponse(tail), goal)[problems].to(uniform)
+    if not isinstance(goal, SquaredGoal):  # where the untouched network would go: Grad-CAM's direction
+        linear = goal if isinstance(goal, LinearGoal) else LinearGoal(-goal.reference)
+        starts["tangent"] = -tangent(AffineResponse(tail), linear)[problems].to(uniform)
     return options.solve(problem, constraint, starts)
 
 
@@ -187,9 +199,9 @@ def _measured(tail: Tail, goal: Goal, solution: Solution, constraint: Constraint
 
 
 def _rounding_of_zero(tail: Tail, goal: Goal) -> Losses:
-    """The largest loss (m,) that is 0 but for rounding; -inf where losses have no lower bound."""
+    """The largest loss (m,) that is 0 but for rounding; -inf where it has no lower bound, or another one."""
     problems = all_problems(goal)
-    if isinstance(goal, LinearGoal):
+    if not isinstance(goal, SquaredGoal):
         return torch.full((len(problems),), -torch.inf, dtype=torch.float64, device=problems.device)
     whole = goal.reference.double()
     response = (whole - tail.constant(0.0)[inputs_of(tail, goal, problems)].double()).norm(dim=-1)

@@ -1,6 +1,8 @@
 """CAM and Grad-CAM on a recorded tail.
 
 Grad-CAM (Eq. 4 and 5 of the paper): M = ReLU(sum_k a_k A^k) with a_k the mean over positions of dy_c / dA^k.
+Of an embedding (Eq. 6): the gradient of the sum of the output's components in the place of y_c.
+Grad-CAM-abs (Eq. 7): the magnitude in the place of the ReLU.
 CAM: the same map without the ReLU where global average pooling and one linear layer follow; there the gradient is the
 class's weight vector, divided by the number of positions.
 
@@ -15,9 +17,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from l2caf import pictures
-from l2caf.attention import L2CAF
+from l2caf.attention import L2CAF, Cut
 from l2caf.attention.targets import Target
 from l2caf.errors import TailError, TargetError
+from l2caf.shapes import Targets
 from l2caf.tail import Tail, is_affine
 
 
@@ -26,14 +29,14 @@ class ClassMap:
     """Maps of a baseline.
 
     Attributes:
-        map: (b, k, *grid), signed for CAM, non-negative for Grad-CAM; zero throughout where nothing speaks for a class.
-        target: (b, k) classes.
+        map: (b, k, *grid), signed for CAM, else non-negative; zero throughout where nothing speaks for a class.
+        target: (b, k) classes; None where the map is of the whole output (k = 1).
         layer: name of the layer.
         input_size: spatial size of the inputs.
     """
 
     map: Float[Tensor, "b k *grid"]
-    target: Int[Tensor, "b k"]
+    target: Int[Tensor, "b k"] | None
     layer: str
     input_size: tuple[int, ...]
 
@@ -57,40 +60,61 @@ class GradCAM:
         """Options for all calls.
 
         Args:
-            model: any classifier.
+            model: any classifier or embedding network.
             layer: as for `L2CAF`.
             options: `output` and `layout`, as for `L2CAF`.
         """
         self._caf = L2CAF(model, layer, **options)
 
-    def __call__(self, inputs: Any, target: Target = "top1") -> ClassMap:
+    def __call__(self, inputs: Any, target: Target = None) -> ClassMap:
         """Maps of a batch.
 
         Args:
             inputs: as for `L2CAF`.
-            target: classes, as for `L2CAF`; not None.
+            target: classes, as for `L2CAF`; None for the sum of the output's components (Eq. 6), which is meant for
+                embeddings. CAM needs classes.
 
         Returns:
             One map per input and class.
 
         Raises:
-            TargetError: if no class is asked for, or one does not exist.
+            TargetError: if a class does not exist, or CAM is asked for none.
         """
-        with self._caf.tail(inputs) as (name, tail):
-            targets = self._caf.targets(target, tail)
-            if targets is None:
-                raise TargetError("a class activation map needs a class; got None (class-oblivious maps are L2CAF's)")
-            gradient = _feature_gradient(tail, targets)
-            maps = self._weigh(tail, gradient)
-        return ClassMap(maps.unflatten(-1, tail.grid), targets, name, self._caf.input_size(inputs))
+        with self._caf.cut(inputs) as cut:
+            return self.on(cut, target)
+
+    def on(self, cut: Cut, target: Target = None) -> ClassMap:
+        """Maps from a network that is cut open already (`L2CAF.cut`); otherwise as a call."""
+        tail = cut.tail
+        targets = self._caf.targets(target, tail)
+        self._check(targets)
+        maps = self._weigh(tail, _feature_gradient(tail, targets))
+        b = tail.n_inputs // tail.n_calls
+        classes = None if targets is None else targets.reshape(b, -1)
+        return ClassMap(maps.reshape(b, -1, *tail.grid), classes, cut.layer, cut.input_size)
+
+    def _check(self, targets: Targets | None) -> None:
+        """Refuse what the method has no map for."""
 
     def _weigh(self, tail: Tail, gradient: Float[Tensor, "k b p c"]) -> Float[Tensor, "b k p"]:
         """The channels' sum, weighted by the mean gradient, positive part."""
         return _weighted_sum(tail, gradient.mean(dim=2)).clamp(min=0)
 
 
+class GradCAMAbs(GradCAM):
+    """Grad-CAM-abs (Eq. 7), with the interface of `L2CAF`."""
+
+    def _weigh(self, tail: Tail, gradient: Float[Tensor, "k b p c"]) -> Float[Tensor, "b k p"]:
+        """The channels' sum, weighted by the mean gradient, magnitude."""
+        return _weighted_sum(tail, gradient.mean(dim=2)).abs()
+
+
 class CAM(GradCAM):
     """Class activation maps, with the interface of `L2CAF`; only for global average pooling and a linear layer."""
+
+    def _check(self, targets: Targets | None) -> None:
+        if targets is None:
+            raise TargetError("a class activation map needs a class; got None (GradCAM and L2CAF take none)")
 
     def _weigh(self, tail: Tail, gradient: Float[Tensor, "k b p c"]) -> Float[Tensor, "b k p"]:
         spread = (gradient - gradient[:, :, :1]).abs().amax()
@@ -99,12 +123,12 @@ class CAM(GradCAM):
         return _weighted_sum(tail, gradient[:, :, 0] * tail.n_positions)
 
 
-def _feature_gradient(tail: Tail, targets: Int[Tensor, "b k"]) -> Float[Tensor, "k b p c"]:
-    """dy_c / dA for every input and class, by position."""
+def _feature_gradient(tail: Tail, targets: Targets | None) -> Float[Tensor, "k b p c"]:
+    """dy_c / dA for every input and class, by position; without classes, of the sum of all components."""
     with torch.enable_grad():
         features = tail.features.detach().clone().requires_grad_()
         outputs = tail.through(features * 1, tail.all_rows())  # a non-leaf, so that in-place layers may write into it
-        chosen = outputs.gather(1, targets).sum(0)
+        chosen = outputs.sum().unsqueeze(0) if targets is None else outputs.gather(1, targets).sum(0)
         gradients = [torch.autograd.grad(score, features, retain_graph=True)[0] for score in chosen]
     return torch.stack([tail.layout.vectors(gradient) for gradient in gradients])
 

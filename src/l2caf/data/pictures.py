@@ -4,6 +4,7 @@ Every kind of picture that Pillow reads becomes upright 8-bit RGB: EXIF rotation
 white, 16-bit grey is scaled (not clipped), and of an animation the first frame is taken.
 """
 
+import io
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -21,6 +22,7 @@ SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
 )
 DRAFT_SIDE: Final = 2048  # JPEGs are decoded at the smallest scale at least this large
+SQUASH_CROP: Final = 224 / 256
 
 Region = tuple[float, float, float, float]
 
@@ -72,19 +74,50 @@ def read_picture(path: Path) -> Image.Image:
         raise DataError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; expected a picture file")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
+    return _decoded(path, str(path))
+
+
+def decode_picture(content: bytes, name: str) -> Image.Image:
+    """The same from the bytes of a file.
+
+    Args:
+        content: of the file.
+        name: for messages.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        DataError: as `read_picture`.
+    """
+    if not content:
+        raise DataError(f"{name} is empty")
+    return _decoded(io.BytesIO(content), name)
+
+
+def unreadable(path: Path) -> str | None:
+    """Why a picture file cannot be read, or None where it can."""
     try:
-        return _decoded(path)
+        read_picture(path)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def _decoded(source: Path | io.BytesIO, name: str) -> Image.Image:
+    try:
+        return _opened(source)
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path} is too large: {error}") from error
+        raise DataError(f"{name} is too large: {error}") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as a picture: {_short(error, path)}") from error
+        raise DataError(f"{name} cannot be read as a picture: {_short(error, source)}") from error
 
 
-def _decoded(path: Path) -> Image.Image:
+def _opened(source: Path | io.BytesIO) -> Image.Image:
     with warnings.catch_warnings():
         # A 100-megapixel photograph is no bomb; Pillow still refuses what is twice its warning's size.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             if max(image.size) > 2 * DRAFT_SIDE:
                 image.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
             image.load()
@@ -108,8 +141,8 @@ def _scaled(values: np.ndarray) -> np.ndarray:
     return np.clip(values / top * 255, 0, 255).round().astype(np.uint8)
 
 
-def _short(error: Exception, path: Path) -> str:
-    text = str(error).replace(str(path), "the file").strip()
+def _short(error: Exception, source: Path | io.BytesIO) -> str:
+    text = str(error).replace(str(source), "the file").strip()
     return text.splitlines()[0] if text else type(error).__name__
 
 
@@ -119,7 +152,7 @@ def prepare(
     size: tuple[int, int],
     mean: Sequence[float],
     std: Sequence[float],
-    fit: Literal["squash", "crop", "pad"] = "squash",
+    fit: Literal["squash", "crop", "pad", "squash-crop"] = "squash",
 ) -> tuple[Float[Tensor, "3 h w"], Region]:
     """A picture as a network takes it.
 
@@ -129,7 +162,7 @@ def prepare(
         mean: per channel, of values in [0, 1]; one number serves all.
         std: per channel, likewise.
         fit: `"squash"`: the whole picture, its aspect lost; `"crop"`: the centre of the target's aspect; `"pad"`: the
-            whole picture with grey borders.
+            whole picture with grey borders; `"squash-crop"`: the central 7/8 of both sides, the aspect lost.
 
     Returns:
         The normalised float32 tensor, and the rectangle (x0, y0, x1, y1) of the picture that it shows, in pixels;
@@ -146,10 +179,29 @@ def prepare(
     return (values - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1), region
 
 
+def seen(picture: Image.Image, region: Region, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+    """The part of a picture that a network was shown, as pixels.
+
+    Args:
+        picture: RGB.
+        region: of `prepare`.
+        size: height and width of the result.
+
+    Returns:
+        RGB pixels; black beyond the picture's edges.
+    """
+    x0, y0, x1, y1 = map(round, region)
+    height, width = size
+    return np.asarray(picture.crop((x0, y0, x1, y1)).resize((width, height)))
+
+
 def _region(picture: tuple[int, int], target: tuple[int, int], fit: str) -> Region:
     width, height = picture
     if fit == "squash":
         return (0.0, 0.0, float(width), float(height))
+    if fit == "squash-crop":
+        margin = (1 - SQUASH_CROP) / 2
+        return (width * margin, height * margin, width * (1 - margin), height * (1 - margin))
     scale = (min if fit == "crop" else max)(width / target[0], height / target[1])
     w, h = target[0] * scale, target[1] * scale
     return ((width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2)

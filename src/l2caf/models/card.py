@@ -8,11 +8,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from l2caf.errors import WeightsError, nearest
 
-Fit = Literal["squash", "crop", "pad"]
+Fit = Literal["squash", "crop", "pad", "squash-crop"]
+
+
+class Feeding(TypedDict):
+    """What `data.pictures.prepare` is to be told."""
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fit: Fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +35,11 @@ class ModelCard:
         mean: per channel, of pixels in [0, 1].
         std: per channel, of pixels in [0, 1].
         fit: `"squash"` resizes the whole picture (the paper's own code does, and a map then covers all of it),
-            `"crop"` resizes and takes the centre, `"pad"` keeps the whole picture and its aspect.
+            `"crop"` resizes and takes the centre, `"pad"` keeps the whole picture and its aspect, `"squash-crop"`
+            squashes and takes the central 7/8 (ADL's 224 of 256).
         labels: a name for each output, or the file that holds them, one a line.
+        frames: how many frames a network that sees clips takes; None for one that sees pictures.
+        trained_on: names of the classes an embedding was trained on, where that is known: it is not judged by them.
     """
 
     model: str | None = None
@@ -37,11 +49,23 @@ class ModelCard:
     std: tuple[float, ...] | None = None
     fit: Fit | None = None
     labels: tuple[str, ...] | None = None
+    frames: int | None = None
+    trained_on: tuple[str, ...] | None = None
 
     def over(self, other: "ModelCard") -> "ModelCard":
         """This card, with `other` filling in what it does not say."""
         missing = {f.name: getattr(other, f.name) for f in fields(self) if getattr(self, f.name) in (None, {})}
         return replace(self, **missing)
+
+    @property
+    def feeding(self) -> Feeding:
+        """How pictures are prepared, defaults filled in: 224 x 224, pixels in [0, 1], the whole picture."""
+        return {
+            "size": self.size or (224, 224),
+            "mean": self.mean or (0.0,),
+            "std": self.std or (1.0,),
+            "fit": self.fit or "squash",
+        }
 
     @classmethod
     def beside(cls, weights: Path) -> "ModelCard":

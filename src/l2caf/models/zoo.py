@@ -1,4 +1,4 @@
-"""A network by name: torchvision, timm, or the embedded one, with its weights and its model card."""
+"""A network by name: torchvision, timm, the embedded one, or one for localisation, with weights and model card."""
 
 import logging
 import pickle
@@ -15,15 +15,27 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from l2caf import storage
 from l2caf.errors import ModelError, WeightsError, nearest
+from l2caf.models import wsol
 from l2caf.models.card import ModelCard
 from l2caf.models.embedded import DIGITS_CARD, digits
-from l2caf.models.torchvision_compat import import_torchvision
+from l2caf.models.python import from_python
+from l2caf.models.retrieval import embedder_on
+from l2caf.torchvision_compat import import_torchvision
 
 CONNECT_S: Final = 3.0
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "model_ema")
 PREFIXES: Final = ("module.", "_orig_mod.")
 EMBEDDED: Final = {"digits": (digits, DIGITS_CARD)}
+CLIP_FRAMES: Final = {"s3d": 128, "swin3d_t": 32, "swin3d_s": 32, "swin3d_b": 32}  # the others were trained on 16
+TRUNKS: Final = ("digits", "googlenet", "resnet50")
+EMBEDDING: Final = "projection.weight"
+EMBEDDING_OPTIONS: Final[dict[str, type]] = {"dimensions": int, "normalize": bool}
+ASK_HOW_TO_START: Final = (
+    "googlenet",
+    "inception_v3",
+)  # torchvision warns unless told; its own draw vanishes on the way
 IMAGENET: Final = ModelCard(size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), fit="squash")
 
 logging.getLogger("timm").setLevel(logging.ERROR)
@@ -43,6 +55,15 @@ class LoadedModel:
     name: str
     card: ModelCard
 
+    @property
+    def fingerprint(self) -> str:
+        """A short name for the weights as they are now."""
+        return storage.digest(
+            tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+            for tensor in self.model.state_dict().values()
+            if tensor.numel()
+        )
+
 
 def load(
     name: str, *, weights: Path | None = None, card: ModelCard | None = None, pretrained: bool = True
@@ -50,8 +71,12 @@ def load(
     """A network with weights.
 
     Args:
-        name: `resnet50` (torchvision, else timm), `torchvision/resnet50`, `timm/mobilenetv2_100`, or
-            `embedded/digits`, the one that comes with its weights in this package.
+        name: `resnet50` (torchvision, else timm), `torchvision/resnet50`, `timm/mobilenetv2_100`,
+            `embedded/digits`, the one that comes with its weights in this package, or `wsol/vgg16-adl`, whose weights
+            `l2caf train wsol` makes, or `package.module:constructor`, your own
+            code. `retrieval/` before any of them makes an `Embedder` of its trunk, with the
+            arguments `dimensions` and `normalize`; its linear layer is random (seed 0) where the weights are the
+            trunk's.
         weights: a .safetensors or .pth file; None for the library's own download and cache.
         pretrained: False leaves the weights random where no file is given (seed 0).
         card: what is known of the network; completed from the card beside the weights, then from the library.
@@ -68,22 +93,70 @@ def load(
         card = card.over(ModelCard.beside(weights))
     source, short = resolve(name)
     state = None if weights is None else read_weights(weights)
-    build = {"torchvision": _from_torchvision, "timm": _from_timm, "embedded": _from_package}[source]
+    if source == "retrieval":
+        return _embedder(short, weights, state, card, pretrained=pretrained)
+    return _network(f"{source}/{short}", weights, state, card, pretrained=pretrained)
+
+
+def _network(
+    name: str, weights: Path | None, state: dict[str, Tensor] | None, card: ModelCard, *, pretrained: bool
+) -> LoadedModel:
+    source, _, short = name.partition("/")
+    sources = {
+        "torchvision": _from_torchvision, "timm": _from_timm, "embedded": _from_package, "wsol": _from_wsol,
+        "python": _from_code,
+    }  # fmt: skip
+    build = sources[source]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model, own = build(short, dict(card.arguments), {} if state is None and not pretrained else state)
     if state is not None:
-        _fit(model, state, f"{source}/{short}", weights)
-    return LoadedModel(model.eval(), f"{source}/{short}", card.over(own).over(IMAGENET))
+        _fit(model, state, name, weights)
+    return LoadedModel(model.eval(), name, card.over(own).over(IMAGENET))
+
+
+def _embedder(
+    trunk: str, weights: Path | None, state: dict[str, Tensor] | None, card: ModelCard, *, pretrained: bool
+) -> LoadedModel:
+    """An embedding network; weights are those of all of it, or of the classifier that gives the trunk."""
+    options, arguments = _embedding_options(card.arguments)
+    whole = state if state is not None and EMBEDDING in state else None
+    if whole is not None:
+        options.setdefault("dimensions", len(whole[EMBEDDING]))
+        state, pretrained = None, False
+    inner = replace(card, arguments=arguments)
+    loaded = _network(trunk, weights, state, inner, pretrained=pretrained)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = embedder_on(loaded.model, loaded.card.size or (224, 224), **options)
+    if whole is not None:
+        _fit(model, whole, f"retrieval/{trunk}", weights)
+    return LoadedModel(model, f"retrieval/{trunk}", replace(loaded.card, arguments=card.arguments, labels=card.labels))
+
+
+def _embedding_options(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of the embedding, and those of the trunk's constructor."""
+    options = {key: value for key, value in arguments.items() if key in EMBEDDING_OPTIONS}
+    for key, value in options.items():
+        if type(value) is not EMBEDDING_OPTIONS[key]:
+            raise ModelError(f"argument {key}={value!r} is not understood; expected {EMBEDDING_OPTIONS[key].__name__}")
+    return options, {key: value for key, value in arguments.items() if key not in options}
 
 
 def names() -> list[str]:
-    """Every network that `load` knows: the embedded ones, torchvision's, timm's."""
+    """Every network that `load` knows, and three examples of `retrieval/`, which goes before any of them."""
     torchvision = import_torchvision()
     import timm  # noqa: PLC0415  (imports torchvision, which may need its operators declared first)
 
-    own = [f"torchvision/{name}" for name in torchvision.models.list_models(module=torchvision.models)]
-    return [*(f"embedded/{name}" for name in EMBEDDED), *own, *(f"timm/{name}" for name in timm.list_models())]
+    models = torchvision.models
+    own = [f"torchvision/{name}" for module in (models, models.video) for name in models.list_models(module=module)]
+    ours = [*(f"embedded/{name}" for name in EMBEDDED), *(f"wsol/{name}" for name in wsol.names())]
+    return [
+        *ours,
+        *(f"retrieval/{name}" for name in TRUNKS),
+        *own,
+        *(f"timm/{name}" for name in timm.list_models()),
+    ]
 
 
 def resolve(name: str) -> tuple[str, str]:
@@ -93,15 +166,23 @@ def resolve(name: str) -> tuple[str, str]:
         name: with or without the library.
 
     Returns:
-        Such as `("timm", "mobilenetv2_100")`.
+        Such as `("timm", "mobilenetv2_100")`, or `("retrieval", "timm/mobilenetv2_100")`.
 
     Raises:
         ModelError: if neither library has it; a misspelt name gets the nearest real ones.
     """
+    if name.startswith("retrieval/"):
+        source, short = resolve(name.removeprefix("retrieval/"))
+        if source == "retrieval":
+            raise ModelError(f"unknown network {name!r}; expected one 'retrieval/' before a network's name")
+        return "retrieval", f"{source}/{short}"
+    if ":" in name:
+        return "python", name.removeprefix("python/")
     known = names()
     for candidate in (
         name,
         f"embedded/{name}",
+        f"wsol/{name}",
         f"torchvision/{name}",
         f"timm/{name}",
         f"timm/{name.removeprefix('timm/').split('.')[0]}",
@@ -120,6 +201,20 @@ def _from_package(name: str, arguments: dict[str, Any], state: dict[str, Tensor]
     return constructor(pretrained=state is None), card
 
 
+def _from_code(name: str, arguments: dict[str, Any], state: dict[str, Tensor] | None) -> tuple[nn.Module, ModelCard]:
+    del state  # without a file its weights are what its own code makes of them
+    return from_python(name, arguments), ModelCard()
+
+
+def _from_wsol(name: str, arguments: dict[str, Any], state: dict[str, Tensor] | None) -> tuple[nn.Module, ModelCard]:
+    if state is None:
+        raise WeightsError(
+            f"no weights of wsol/{name} are published; train it with `l2caf train wsol` and give --weights FILE"
+        )
+    model, _ = _built_for(wsol.build, name, arguments, state)
+    return model, wsol.card(name)
+
+
 def _from_torchvision(
     name: str, arguments: dict[str, Any], state: dict[str, Tensor] | None
 ) -> tuple[nn.Module, ModelCard]:
@@ -128,10 +223,12 @@ def _from_torchvision(
     preset = chosen.transforms()
     side = preset.crop_size[0]
     card = ModelCard(
-        size=(side, side), mean=tuple(preset.mean), std=tuple(preset.std), labels=tuple(chosen.meta["categories"])
-    )
+        size=(side, side), mean=tuple(preset.mean), std=tuple(preset.std), labels=tuple(chosen.meta["categories"]),
+        frames=CLIP_FRAMES.get(name, 16) if name in models.list_models(module=models.video) else None,
+    )  # fmt: skip
     if state is not None:
-        model, n_classes = _built_for(models.get_model, name, arguments | {"weights": None}, state)
+        start = {"init_weights": False} if name in ASK_HOW_TO_START else {}
+        model, n_classes = _built_for(models.get_model, name, start | arguments | {"weights": None}, state)
         return model, card if n_classes in (None, len(card.labels or ())) else replace(card, labels=None)
     try:
         return _built(models.get_model, name, arguments | {"weights": chosen}), card

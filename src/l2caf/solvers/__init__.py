@@ -1,5 +1,6 @@
 """One algorithm a file; each takes a problem and returns a `Solution`. None knows a network."""
 
+from l2caf.solvers.cosine import CosineExact as CosineExact
 from l2caf.solvers.descent import Descent as Descent
 from l2caf.solvers.exact import Exact as Exact
 from l2caf.solvers.quasi_newton import QuasiNewton as QuasiNewton

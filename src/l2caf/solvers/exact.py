@@ -1,6 +1,7 @@
 """The global minimum on a sphere, in closed form up to one root in one dimension.
 
-Linear loss:     f = -r g / ||g||.
+Linear loss:     f = -r g / ||g||; with non-negative weights r max(-g, 0) / ||max(-g, 0)||, as g.f >= -r ||max(-g, 0)||
+                 there, or all of the norm at the least g where none is negative, as g.f >= r min g then.
 Quadratic loss:  minimise f.Gf - 2 b.f on ||f|| = r. A filter is a global minimum exactly if, for some multiplier l,
                  (G + l I) f = b,  ||f|| = r,  G + l I positive semi-definite,
                  so in the eigenbasis of G the multiplier is the root of the secular equation
@@ -36,9 +37,11 @@ class Exact:
 
     Attributes:
         radius: L2 norm of the filter.
+        nonnegative: no weight below 0; for `Linear` problems only.
     """
 
     radius: float = 1.0
+    nonnegative: bool = False
 
     def solve(self, problem: Linear | Quadratic) -> Solution:
         """The best filter of each row.
@@ -51,7 +54,7 @@ class Exact:
         """
         if isinstance(problem, Linear):
             filters, unique = self._linear(problem)
-            gradient = problem.gradient.double()
+            gradient = torch.where(filters == 0, 0.0, problem.gradient.double())
         else:
             filters, unique = self._quadratic(problem)
             gradient = 2 * ((problem.gram @ filters.unsqueeze(-1)).squeeze(-1) - problem.slope)
@@ -68,10 +71,13 @@ class Exact:
         )
 
     def _linear(self, problem: Linear) -> tuple[Filters, Flags]:
-        gradient = problem.gradient.double()
-        norm = gradient.norm(dim=-1, keepdim=True)
-        flat = norm.squeeze(-1) == 0  # every filter is as good
-        direction = torch.where(norm > 0, -gradient / norm.clamp_min(1e-300), gradient.shape[-1] ** -0.5)
+        down = -problem.gradient.double()
+        flat = (down == 0).all(dim=-1)  # every filter is as good
+        if self.nonnegative:
+            least = torch.zeros_like(down).scatter_(-1, down.argmax(dim=-1, keepdim=True), 1.0)
+            down = torch.where((down > 0).any(dim=-1, keepdim=True), down.clamp(min=0), least)
+        uniform = torch.full_like(down, down.shape[-1] ** -0.5)
+        direction = torch.where(flat.unsqueeze(-1), uniform, down / down.norm(dim=-1, keepdim=True).clamp_min(1e-300))
         return self.radius * direction, ~flat
 
     def _quadratic(self, problem: Quadratic) -> tuple[Filters, Flags]:
@@ -79,7 +85,7 @@ class Exact:
         slope = (basis.mT @ problem.slope.unsqueeze(-1)).squeeze(-1)
         ones = torch.ones_like(problem.slope)
         uniform = (basis.mT @ ones.unsqueeze(-1)).squeeze(-1)
-        coordinates, unique = _sphere_minimum(eigenvalues, slope, uniform, self.radius)
+        coordinates, unique = sphere_minimum(eigenvalues, slope, uniform, self.radius)
         filters = (basis @ coordinates.unsqueeze(-1)).squeeze(-1)
         return filters * (self.radius / filters.norm(dim=-1, keepdim=True)), unique
 
@@ -93,8 +99,18 @@ def _conditions(filters: Filters, gradient: Filters, problem: Linear | Quadratic
     return residual / scale.clamp_min(1e-300)
 
 
-def _sphere_minimum(eigenvalues: Filters, slope: Filters, uniform: Filters, radius: float) -> tuple[Filters, Flags]:
-    """Coordinates of the minimum in the eigenbasis, and whether it is the only one."""
+def sphere_minimum(eigenvalues: Filters, slope: Filters, uniform: Filters, radius: float) -> tuple[Filters, Flags]:
+    """The minimum of x.wx - 2 b.x on a sphere, in the eigenbasis of a Gram matrix.
+
+    Args:
+        eigenvalues: w (m, p), rising, float64.
+        slope: b (m, p).
+        uniform: the uniform filter (m, p): what the minimum is near to where several do.
+        radius: of the sphere.
+
+    Returns:
+        Coordinates (m, p), and whether each minimum is the only one (m,).
+    """
     lowest = eigenvalues[:, :1]
     spread = eigenvalues[:, -1:].abs().clamp_min(1e-300)
     bottom = eigenvalues - lowest <= EIGENSPACE_RTOL * spread

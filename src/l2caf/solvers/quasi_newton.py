@@ -4,8 +4,12 @@ Every row (one start of one problem) has its own curvature history, its own line
 through the tail gives every row that is still searching its next trial. The line search seeks the weak Wolfe conditions
 by bracketing, which needs no smoothness: a tail of ReLUs has kinks where strong Wolfe points need not exist.
 
+The starts race: after a few steps each problem goes on from the better half of its starts, after a few more from the
+best alone, which then nearly always stays the best, so that many starts cost little.
+
 The parameters are free and the constraint maps them to filters, so the same code serves every constraint. A start at
-which the gradient vanishes is abandoned: there a saturated tail sees nothing, which is no optimum.
+which the gradient vanishes is abandoned: there a saturated tail sees nothing, which is seldom an optimum and
+never called one.
 
 References: Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.4; Lewis and Overton, Nonsmooth optimization
 via quasi-Newton methods, Math. Program. 141, 2013, algorithm 2.6.
@@ -42,16 +46,19 @@ class QuasiNewton:
         residual_rtol: stop where the constrained gradient is this small beside the free one.
         progress_rtol: stop where the last `patience` steps gained less than this share of all that was gained.
         patience: steps.
-        seeds: random starts beside the deterministic ones.
+        seeds: random starts beside the deterministic ones, by turns of positive weights and of both signs.
+        race: steps after each of which a problem goes on from the better half of its starts, and after the last from
+            the best alone; empty for all starts to the end.
         keep_trace: return the filter of each problem's winning start after every step.
     """
 
-    max_iterations: int = 80
+    max_iterations: int = 300
     memory: int = 10
     residual_rtol: float = 1e-4
-    progress_rtol: float = 1e-4
+    progress_rtol: float = 1e-3
     patience: int = 5
-    seeds: int = 0
+    seeds: int = 4
+    race: tuple[int, ...] = (5, 10)
     keep_trace: bool = False
 
     def solve(self, problem: Smooth, constraint: Constraint, starts: Mapping[str, Float[Tensor, "m p"]]) -> Solution:
@@ -68,16 +75,19 @@ class QuasiNewton:
         """
         begin = torch.cat([constraint.parameters(filters) for filters in self._with_seeds(starts).values()])
         search = _Search(self, problem, constraint, begin)
-        while len(search.active):
-            search.tick()
+        for steps in self.race:
+            search.run(min(steps, self.max_iterations))
+            search.keep(1 if steps == self.race[-1] else -(-search.n_starts // 2))
+        search.run(self.max_iterations)
         return search.solution(tuple(self._with_seeds(starts)))
 
     def _with_seeds(self, starts: Mapping[str, Filters]) -> dict[str, Filters]:
         first = next(iter(starts.values()))
         more = {}
         for seed in range(self.seeds):
-            generator = torch.Generator().manual_seed(seed)
-            more[f"seed {seed}"] = torch.rand(first.shape[1], generator=generator).to(first).expand_as(first)
+            draw = (torch.rand, torch.randn)[seed % 2]
+            start = draw(first.shape[1], generator=torch.Generator().manual_seed(seed // 2))
+            more[f"seed {seed}"] = start.to(first).expand_as(first)
         return {**starts, **more}
 
 
@@ -93,19 +103,19 @@ class _Search:
         self.loss, self.slope, self.residual, size = self._evaluate(self.x, torch.arange(n, device=self.device))
         self.first_loss = self.loss.clone()
         self.dead: Flags = ~torch.isfinite(self.loss) | (size <= DEAD_RTOL * self.loss.abs().clamp_min(1e-300))
-        self.steps, self.pairs = options.max_iterations, options.memory
+        self.pairs = options.memory
         self.s = self.x.new_zeros(n, self.pairs, self.x.shape[1])
         self.y = torch.zeros_like(self.s)
         self.rho = self.x.new_zeros(n, self.pairs)
         self.iterations = torch.zeros(n, dtype=torch.long, device=self.device)
         self.history = self.loss.new_full((n, options.patience), torch.inf)
-        self.active: Rows = (~self.dead & (self.residual > options.residual_rtol)).nonzero().flatten()
+        self.over = self.dead | (self.residual <= options.residual_rtol)  # rows that have come to their end
+        self.limit, self.active = 0, torch.zeros(0, dtype=torch.long, device=self.device)
         self.direction = torch.zeros_like(self.x)
         self.step, self.low = torch.ones_like(self.loss), torch.zeros_like(self.loss)
         self.high = torch.full_like(self.loss, torch.inf)
         self.trials = torch.zeros_like(self.iterations)
         self.trace = [(self.x.clone(), self.loss.clone())] if options.keep_trace else []
-        self._aim(self.active)
 
     def _evaluate(self, x: Filters, rows: Rows) -> tuple[Losses, Filters, Losses, Losses]:
         """Losses, slopes in the parameters, residuals, and the size of the free gradient."""
@@ -118,7 +128,26 @@ class _Search:
         reach = slope.double().norm(dim=-1) * self.constraint.scale(x.detach()).double()
         return loss.double(), slope, reach / size.clamp_min(1e-300), size
 
-    def tick(self) -> None:
+    def run(self, limit: int) -> None:
+        """Go on until every row is over or has taken `limit` steps."""
+        self.limit = limit
+        self.active = (~self.over & (self.iterations < limit)).nonzero().flatten()
+        self._aim(self.active)
+        while len(self.active):
+            self._tick()
+
+    @property
+    def n_starts(self) -> int:
+        """Of every problem."""
+        return len(self.x) // self.problem.n_problems
+
+    def keep(self, count: int) -> None:
+        """End every row that is not among the best `count` of its problem's that are alive."""
+        loss = torch.where(self.dead | ~torch.isfinite(self.loss), torch.inf, self.loss)
+        rank = loss.view(self.n_starts, -1).argsort(dim=0, stable=True).argsort(dim=0)
+        self.over |= (rank >= count).flatten()
+
+    def _tick(self) -> None:
         """One trial on every active row's line."""
         rows = self.active
         trial = self.x[rows] + self.step[rows, None].to(self.x) * self.direction[rows]
@@ -133,12 +162,12 @@ class _Search:
         accepted = ~too_far & (~too_near | exhausted)
         self._accept(rows[accepted], trial[accepted], loss[accepted], slope[accepted], residual[accepted])
         self._narrow(rows, loss, downhill, too_far, too_near)
-        stuck = exhausted & too_far
-        done = stuck | (accepted & self._is_done(rows))
-        self._aim(rows[accepted & ~done])
+        self.over[rows] = (exhausted & too_far) | (accepted & self._has_converged(rows))
+        goes_on = ~self.over[rows] & (self.iterations[rows] < self.limit)
+        self._aim(rows[accepted & goes_on])
         if self.trace:
             self.trace.append((self.x.clone(), self.loss.clone()))
-        self.active = rows[~done]
+        self.active = rows[goes_on]
 
     def _accept(self, rows: Rows, x: Filters, loss: Losses, slope: Filters, residual: Losses) -> None:
         """Move there and remember the curvature on the way."""
@@ -164,13 +193,12 @@ class _Search:
         self.low[rows], self.high[rows] = low, high
         self.step[rows] = torch.where(torch.isfinite(high), inside, 4 * step)
 
-    def _is_done(self, rows: Rows) -> Flags:
+    def _has_converged(self, rows: Rows) -> Flags:
         options = self.options
         gained = (self.first_loss - self.loss)[rows]
         lately = self.history[rows, 0] - self.loss[rows]
         settled = lately <= options.progress_rtol * gained + 1e-12 * self.loss[rows].abs()
-        converged = self.residual[rows] <= options.residual_rtol
-        return converged | settled | (self.iterations[rows] >= options.max_iterations)
+        return settled | (self.residual[rows] <= options.residual_rtol)
 
     def _aim(self, rows: Rows) -> None:
         """A new line for rows that have moved: the two-loop recursion."""
@@ -189,16 +217,20 @@ class _Search:
         self.direction[rows] = -torch.where(falls, q, first.unsqueeze(-1) * slope)
         self.step[rows], self.low[rows], self.high[rows], self.trials[rows] = 1.0, 0.0, torch.inf, 0
 
-    def solution(self, names: tuple[str, ...]) -> Solution:
-        """The best start of each problem; dead ones only where all are."""
+    def _best(self, loss: Float[Tensor, " r"]) -> Rows:
+        """The row of least loss of each problem."""
         m = self.problem.n_problems
-        loss = torch.where(torch.isfinite(self.loss), self.loss, torch.inf).view(-1, m)
+        finite = torch.where(torch.isfinite(loss), loss, torch.inf).view(-1, m)
+        return finite.argmin(dim=0) * m + torch.arange(m, device=self.device)
+
+    def solution(self, names: tuple[str, ...]) -> Solution:
+        """What the best start of each problem reached; a dead one only where no other came below it."""
+        m = self.problem.n_problems
+        rows = self._best(self.loss)
+        best = rows // m
         dead = self.dead.view(-1, m)
-        ranked = torch.where(dead & ~dead.all(dim=0), torch.inf, loss)
-        best = ranked.argmin(dim=0)
-        rows = best * m + torch.arange(m, device=self.device)
         stationary = (self.residual[rows] <= STATIONARY_RTOL) & ~self.dead[rows]
-        live = torch.where(dead, loss.new_full((), torch.nan), loss)
+        live = torch.where(dead, self.loss.new_full((), torch.nan), self.loss.view(-1, m))
         worst = torch.nan_to_num(live, nan=-torch.inf).amax(dim=0)
         return Solution(
             filters=self.constraint.filters(self.x[rows]),

@@ -20,7 +20,9 @@ from l2caf.errors import TailError
 from l2caf.guard import genuine_call, intercept
 from l2caf.layouts import Layout
 from l2caf.shapes import Outputs, Rows
-from l2caf.tail.record import Event, Held, Inputs, LayerCall, Recording, Step, record
+from l2caf.tail.place import Place, Slots, filtered_elements
+from l2caf.tail.record import record, with_part
+from l2caf.tail.script import Event, Held, Inputs, LayerCalls, Recording, Step
 
 ReadOutput = Callable[[Any], Float[Tensor, "b n"]]
 Keep = Literal["shapes", "alive", "all"]
@@ -33,31 +35,51 @@ ROW_BUDGET: Final = {"cpu": 4 * 2**20, "other": 256 * 2**20}
 class Tail:
     """The function from filters to network outputs, FT(f) = h(A * f).
 
+    Where the layer runs several times in a pass, or returns several frames at once, each of these slots is an input of
+    its own here: one filter on that slot, the others left as they are. Joint ones are one input, on a grid of one rank
+    more.
+
     Attributes:
         features: A, the layer's feature map (b, ...).
-        layout: where its positions are.
+        slots: which runs and frames of the layer are looked at.
+        layout: where the positions of `features` are.
         grid: spatial sizes of the feature map.
-        n_inputs: b.
+        n_inputs: b, inputs major and slots of the layer minor.
+        n_calls: how many slots of the layer each input of the network stands for here.
         n_positions: product of `grid`.
         reference: NT, the network's own output (b, n).
         keep: what of the pass before the layer is played back with values: nothing (`"shapes"`), what the
             network still held (`"alive"`), everything (`"all"`), or None where the whole network runs.
+        memory: bytes of filtered feature maps in flight; None for a size that suits the device.
         n_passes: rows sent through the tail so far, for cost reports.
     """
 
     def __init__(
-        self, model: nn.Module, recording: Recording, layout: Layout, read: ReadOutput, *, keep: Keep | None
+        self,
+        model: nn.Module,
+        recording: Recording,
+        layout: Layout,
+        read: ReadOutput,
+        *,
+        keep: Keep | None,
+        memory: int | None = None,
     ) -> None:
         self._model = model
         self._recording = recording.shapes_only() if keep == "shapes" else recording
         self._read = read
+        self._state: dict[str, Tensor] = {}
         self.keep = keep
-        self.layout = layout
-        self.features = recording.features
-        self.grid = layout.grid(recording.features)
-        self.n_inputs = recording.features.shape[0]
+        self.slots = Slots(recording.layer, layout)
+        self.layout = self.slots.tail_layout
+        self.memory = memory
+        self.n_calls = self.slots.per_input
+        self.features = self.slots.features(recording.maps)
+        self.grid = self.layout.grid(self.features)
+        self.n_inputs = self.features.shape[0]
         self.n_positions = math.prod(self.grid)
         self.reference: Outputs = read(recording.output)
+        if self.n_calls > 1:
+            self.reference = self.reference.repeat_interleave(self.n_calls, dim=0)
         self.n_passes = 0
         self._constants: dict[float, Outputs] = {1.0: self.reference}
 
@@ -74,12 +96,19 @@ class Tail:
         Raises:
             TailError: if the network takes another path than when it was recorded.
         """
-        own = self.features.numel() * self.features.element_size()
-        budget = ROW_BUDGET.get(self.features.device.type, ROW_BUDGET["other"])
-        limit = self.n_inputs * max(1, budget // max(own, 1))
+        limit = self.rows_at_once
         if len(rows) <= limit:
             return self._run(filters, rows)
         return torch.cat([self._run(f, r) for f, r in zip(filters.split(limit), rows.split(limit), strict=True)])
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows fit into the memory budget, at least one."""
+        row = max(1, filtered_elements(self.slots, self.features) * self.features.element_size())
+        if self.memory is not None:
+            return max(1, self.memory // row)
+        budget = ROW_BUDGET.get(self.features.device.type, ROW_BUDGET["other"])
+        return self.n_inputs * max(1, budget // (row * self.n_inputs))
 
     def constant(self, weight: float) -> Outputs:
         """Network outputs (b, n) under the filter whose weights all are `weight`; computed once."""
@@ -106,22 +135,71 @@ class Tail:
         Raises:
             TailError: if the network takes another path than when it was recorded.
         """
-        self.n_passes += len(rows)
+        return self._through(Place(self.slots, self._recording.maps, features, rows))
+
+    def _through(self, place: Place) -> Float[Tensor, "r n"]:
+        self.n_passes += len(place.rows)
         player: _Player | _Substitute
         if self.keep is None:
-            player = _Substitute(self._recording.layer, features, rows, self.n_inputs)
+            player = _Substitute(self._recording.layer, place)
         else:
-            player = _Player(self._recording, features, rows, has_inputs=self.keep == "all")
+            player = _Player(self._recording, place, has_inputs=self.keep == "all")
         inputs = self._recording.inputs.map(player.input)
-        with player.mode, intercept(player.modules(), player):
-            output = self._read(inputs.call(self._model))
+        with player.mode, self._differentiable(), intercept(player.modules(), player):
+            output = self._read(inputs.call(self._answer))
         if output.is_meta:
             raise TailError("the output reads values from before the layer that were not kept")
         return output
 
+    def in_float32(self) -> "Tail":
+        """The same function in single precision: for networks whose half precision overflows under a filter.
+
+        Returns:
+            A tail that runs on single-precision copies of the network's parameters and buffers; the network keeps its
+            own. Its reference is what the network would have said in single precision.
+
+        Raises:
+            TailError: if the network itself casts to half precision on the way.
+        """
+        tail = Tail(
+            self._model, self._recording.in_float32(), self.slots.layout, self._read, keep=self.keep, memory=self.memory
+        )
+        tail._state = {
+            name: tensor.float() if tensor.is_floating_point() else tensor
+            for named in (self._model.named_parameters, self._model.named_buffers)
+            for name, tensor in named()
+        }
+        tail._constants = {}
+        try:
+            tail.reference = tail.constant(1.0)
+        except RuntimeError as error:
+            raise TailError(
+                f"half precision overflows under a filter, and the network does not run in single precision ({error}); "
+                "take the casts out of it, or explain it in bfloat16"
+            ) from error
+        return tail
+
+    @property
+    def is_widened(self) -> bool:
+        """Whether it runs on single-precision copies of a network's half-precision weights."""
+        return bool(self._state)
+
+    def _answer(self, *args: Any, **kwargs: Any) -> Any:
+        if self._state:
+            return torch.func.functional_call(self._model, self._state, args, kwargs)
+        return self._model(*args, **kwargs)
+
+    def _differentiable(self) -> AbstractContextManager[object]:
+        """Without cuDNN where it refuses: gradients of recurrent layers in eval mode."""
+        needs = self.features.is_cuda and torch.is_grad_enabled()
+        if needs and any(isinstance(module, nn.RNNBase) for module in self._model.modules()):
+            return torch.backends.cudnn.flags(enabled=False)
+        return nullcontext()
+
     def _run(self, filters: Float[Tensor, "r p"], rows: Rows) -> Float[Tensor, "r n"]:
-        features = _rows_of(self.features, rows, self.n_inputs)
-        return self.through(self.layout.apply(features, filters), rows)
+        every = len(rows) == self.n_inputs and torch.equal(rows, self.all_rows())
+        features = self.layout.apply(self.features if every else self.features.index_select(0, rows), filters)
+        return self._through(Place(self.slots, self._recording.maps, features, rows, filters))
 
 
 class _ShapesMeetValues(TorchFunctionMode):
@@ -146,16 +224,16 @@ class _ShapesMeetValues(TorchFunctionMode):
 
 
 class _Player:
-    """Answers module calls from the script, up to the layer."""
+    """Answers module calls from the script, up to the layer's last call."""
 
-    def __init__(self, recording: Recording, filtered: Tensor, rows: Rows, *, has_inputs: bool) -> None:
+    def __init__(self, recording: Recording, place: Place, *, has_inputs: bool) -> None:
         self.script = recording.script
         self.part = recording.layer.part
-        self.n_inputs = recording.features.shape[0]
-        self.filtered = filtered
-        self.rows = rows
+        self.place = place
         self.has_inputs = has_inputs
         self.next = 0
+        self.layer_calls = 0
+        self.is_running = False  # a step of the script that depends on the filter: what it calls is its own affair
         self.shapes_meet_values = _ShapesMeetValues()
         self.mode: AbstractContextManager[object] = self.shapes_meet_values
 
@@ -163,7 +241,7 @@ class _Player:
         return {event.module for event in self.script}
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self.next >= len(self.script):
+        if self.is_running or self.next >= len(self.script):
             return genuine_call(module, args, kwargs)
         event = self.script[self.next]
         if event.module is not module:
@@ -172,38 +250,45 @@ class _Player:
                 "the network does not take the same path twice"
             )
         self.next += 1
-        return self._answer(event, args, kwargs)
-
-    def _answer(self, event: Event, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if event.step is Step.ENTER:
-            return genuine_call(event.module, args, kwargs)
-        if event.step is Step.RETURN:
-            return pytree.tree_map_only(Held, self._held, event.output)
-        self.shapes_meet_values.active = False
-        return _with_part(
-            event.output, self.part, self.filtered, lambda other: _rows_of(other, self.rows, self.n_inputs)
-        )
+            return genuine_call(module, args, kwargs)
+        own = self._run(module, args, kwargs) if event.depends else None
+        if event.step is Step.LAYER:
+            return self._layer(event, own)
+        return own if event.depends else pytree.tree_map_only(Held, self._held, event.output)
+
+    def _run(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.is_running = True
+        try:
+            return genuine_call(module, args, kwargs)
+        finally:
+            self.is_running = False
+
+    def _layer(self, event: Event, own: Any) -> Any:
+        call, self.layer_calls = self.layer_calls, self.layer_calls + 1
+        self.shapes_meet_values.active = self.next < len(self.script)
+        if own is not None:
+            return with_part(own, self.part, lambda tensor: self.place.at(call, tensor), lambda other: other)
+        if event.output is None:
+            return self.place.at(call, None)
+        return with_part(event.output, self.part, lambda _: self.place.at(call, None), self.place.of)
 
     def input(self, tensor: Tensor) -> Tensor:
         """An input of the network for these rows: its values only where everything was kept."""
-        if self.has_inputs:
-            return _rows_of(tensor, self.rows, self.n_inputs)
-        return _empty_rows(tensor.shape, tensor.dtype, len(self.rows), self.n_inputs)
+        return self.place.of(tensor) if self.has_inputs else self.place.shape_of(tensor.shape, tensor.dtype)
 
     def _held(self, held: Held) -> Tensor:
         if held.value is None:
-            return _empty_rows(held.shape, held.dtype, len(self.rows), self.n_inputs)
-        return _rows_of(held.value, self.rows, self.n_inputs, copy=True)
+            return self.place.shape_of(held.shape, held.dtype)
+        return self.place.of(held.value, copy=True)
 
 
 class _Substitute:
     """Runs the whole network and puts the filtered map in the place of the layer's (the paper's vanilla form)."""
 
-    def __init__(self, layer: LayerCall, filtered: Tensor, rows: Rows, n_inputs: int) -> None:
+    def __init__(self, layer: LayerCalls, place: Place) -> None:
         self.layer = layer
-        self.filtered = filtered
-        self.rows = rows
-        self.n_inputs = n_inputs
+        self.place = place
         self.calls = 0
         self.mode: AbstractContextManager[object] = nullcontext()
 
@@ -213,53 +298,25 @@ class _Substitute:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = genuine_call(module, args, kwargs)
         call, self.calls = self.calls, self.calls + 1
-        if self.layer.call is not None and self.layer.call != call:
+        if call not in self.layer.calls:
             return output
-        return _with_part(output, self.layer.part, self.filtered, lambda other: other)
+        number = self.layer.calls.index(call)
+        return with_part(output, self.layer.part, lambda own: self.place.at(number, own), lambda other: other)
 
     def input(self, tensor: Tensor) -> Tensor:
-        return _rows_of(tensor, self.rows, self.n_inputs)
+        return self.place.of(tensor)
 
 
-def _with_part(output: Any, part: int, new: Tensor, other: Callable[[Tensor], Tensor]) -> Any:
-    """A layer's output with its `part`-th tensor replaced and the others passed through `other`."""
-    if isinstance(output, Tensor):
-        return new
-    leaves, structure = pytree.tree_flatten(output)
-    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-    for count, place in enumerate(places):
-        leaves[place] = new if count == part else other(leaves[place])
-    return pytree.tree_unflatten(leaves, structure)
-
-
-def _rows_of(tensor: Tensor, rows: Rows, n_inputs: int, *, copy: bool = False) -> Tensor:
-    """The rows of a recorded tensor; several entries per input (frames, windows) stay together."""
-    is_shared = tensor.dim() == 0 or tensor.shape[0] == 0 or tensor.shape[0] % n_inputs != 0
-    if is_shared or _is_identity(rows, n_inputs):
-        return tensor.clone() if copy else tensor  # the network may write into what it is given
-    grouped = tensor.view(n_inputs, tensor.shape[0] // n_inputs, *tensor.shape[1:])
-    return grouped.index_select(0, rows).flatten(0, 1)
-
-
-def _empty_rows(shape: torch.Size, dtype: torch.dtype, n_rows: int, n_inputs: int) -> Tensor:
-    """The shape of `_rows_of`, without values."""
-    if len(shape) and shape[0] and shape[0] % n_inputs == 0:
-        shape = torch.Size((n_rows * (shape[0] // n_inputs), *shape[1:]))
-    return torch.empty(shape, dtype=dtype, device="meta")
-
-
-def _is_identity(rows: Rows, n: int) -> bool:
-    return len(rows) == n and bool((rows == torch.arange(n, device=rows.device)).all())
-
-
-def cut(
+def cut(  # noqa: PLR0913  (what a cut is made of)
     model: nn.Module,
     inputs: Inputs,
-    layer: LayerCall,
+    layer: LayerCalls,
     layout: Layout,
     read: ReadOutput,
     *,
     keep: Keep | None = "shapes",
+    dependents: frozenset[int] = frozenset(),
+    memory: int | None = None,
 ) -> Tail:
     """Record one forward pass and prove that its tail can be replayed.
 
@@ -271,6 +328,8 @@ def cut(
         read: takes the network's output to (b, n).
         keep: the least to keep of the pass before the layer; more is kept where the proof needs it.
             None runs the whole network on every call instead (the paper's vanilla form).
+        dependents: which steps depend on an earlier call of the layer (`record.dependents`).
+        memory: bytes of filtered feature maps in flight; None for a size that suits the device.
 
     Returns:
         A tail whose output under the all-ones filter equals the network's.
@@ -285,10 +344,10 @@ def cut(
     reason: Exception | None = None
     for level in levels:
         if recording is None or level == "all":
-            recording = record(model, inputs, layer, copy=level == "all")
+            recording = record(model, inputs, layer, copy=level == "all", dependents=dependents)
         if level == "alive" and recording.is_stale():
             continue
-        tail = Tail(model, recording, layout, read, keep=level)
+        tail = Tail(model, recording, layout, read, keep=level, memory=memory)
         try:
             _prove(tail)
         except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError) as error:
@@ -309,13 +368,40 @@ def _prove(tail: Tail) -> None:
         raise TailError(
             f"replaying gave outputs of shape {tuple(replayed.shape)}, expected {tuple(tail.reference.shape)}"
         )
-    tolerance = max(REPLAY_RTOL, 16 * torch.finfo(tail.reference.dtype).eps)
-    distance = (replayed.double() - tail.reference.double()).norm(dim=1)
-    scale = tail.reference.double().norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
-    comparable = torch.isfinite(scale)  # an output that is not finite proves nothing, and is for the caller to report
-    worst = float((distance / scale)[comparable].max()) if bool(comparable.any()) else 0.0
+    worst, tolerance = _difference(replayed, tail.reference)
     if not worst <= tolerance:
         raise TailError(
             f"replaying the network with the all-ones filter changed its output by {worst:.1e} (relative), expected at "
             f"most {tolerance:.0e}: it is random in eval mode, keeps state between calls, or computes across the batch"
         )
+
+
+def prove_rows_apart(tail: Tail) -> None:
+    """Check that an input's output does not depend on what else is in the batch.
+
+    Args:
+        tail: the tail.
+
+    Raises:
+        TailError: if it does.
+    """
+    filters = torch.ones(2, tail.n_positions, device=tail.features.device)
+    filters[1] = torch.linspace(-1, 2, tail.n_positions)
+    rows = torch.zeros(2, dtype=torch.long, device=tail.features.device)
+    with torch.no_grad():
+        together = tail.through(tail.layout.apply(tail.features[:1].expand(2, *tail.features.shape[1:]), filters), rows)
+    worst, tolerance = _difference(together[:1], tail.reference[:1])
+    if not worst <= tolerance:
+        raise TailError(
+            f"what the network says of one input changes by {worst:.1e} (relative) with the others in the batch: it "
+            "keeps a batch normalisation in train mode, or mixes the inputs; explain it with that switched off"
+        )
+
+
+def _difference(replayed: Outputs, reference: Outputs) -> tuple[float, float]:
+    """The worst relative difference, and the tolerance of replays in this precision."""
+    tolerance = max(REPLAY_RTOL, 16 * torch.finfo(reference.dtype).eps)
+    distance = (replayed.double() - reference.double()).norm(dim=1)
+    scale = reference.double().norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+    comparable = torch.isfinite(scale)  # an output that is not finite proves nothing, and is for the caller to report
+    return float((distance / scale)[comparable].max()) if bool(comparable.any()) else 0.0, tolerance

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from l2caf.shapes import Outputs
+from l2caf.shapes import Outputs, Rows
 from l2caf.tail.replay import Tail
 
 AFFINE_RTOL: Final = 1e-4  # of what the filter changes: float32 sums over up to a few thousand channels
@@ -117,7 +117,11 @@ class AffineResponse:
         Returns:
             (b, k, p), float32 or wider.
         """
-        rows = self.tail.all_rows()
+        limit = self.tail.rows_at_once
+        parts = zip(self.tail.all_rows().split(limit), cotangent.split(limit), strict=True)
+        return torch.cat([self._pull(rows, part) for rows, part in parts])
+
+    def _pull(self, rows: Rows, cotangent: Float[Tensor, "r k n"]) -> Float[Tensor, "r k p"]:
         with torch.enable_grad():
             ones = torch.full((len(rows), self.tail.n_positions), self.side, device=rows.device, requires_grad=True)
             outputs = self.tail(ones, rows)
@@ -140,7 +144,7 @@ class AffineResponse:
 
     def _positions_as_pictures(self) -> Float[Tensor, "b n p"] | None:
         tail = self.tail
-        if tail.keep != "shapes":
+        if tail.keep != "shapes" or not tail.slots.is_single:
             return None
         try:
             singles = self.side * tail.layout.single(tail.features)

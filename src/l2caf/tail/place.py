@@ -1,0 +1,176 @@
+"""Where filtered maps go: into which runs and frames of a layer, for which inputs.
+
+A layer that runs several times in a pass, or returns the maps of several frames at once, has several *slots*: one per
+call and frame. Filters are sought for each slot alone, the others left as they are, or for all of them as one.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from l2caf.layouts import Frames, Layout
+from l2caf.shapes import Rows
+from l2caf.tail.script import LayerCalls
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The slots of a layer that are looked at.
+
+    Attributes:
+        layer: which calls and frames.
+        layout: of what the layer returns.
+    """
+
+    layer: LayerCalls
+    layout: Layout
+
+    @cached_property
+    def chosen(self) -> tuple[tuple[int, int], ...]:
+        """(call, frame) of every slot, calls counted over those of interest."""
+        n = self.layout.n if isinstance(self.layout, Frames) else 1
+        frames = range(n) if self.layer.frames is None else self.layer.frames
+        return tuple((call, frame) for call in range(len(self.layer.calls)) for frame in frames)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the layer returns one map per input, once: nothing to choose."""
+        return len(self.layer.calls) == 1 and not isinstance(self.layout, Frames)
+
+    @property
+    def per_input(self) -> int:
+        """How many inputs of the tail an input of the network stands for."""
+        return 1 if self.layer.joint else len(self.chosen)
+
+    @property
+    def frame_layout(self) -> Layout:
+        """The layout of one frame's map."""
+        return self.layout.inner if isinstance(self.layout, Frames) else self.layout
+
+    @property
+    def tail_layout(self) -> Layout:
+        """The layout of `features`."""
+        joint = self.layer.joint and not self.is_single
+        return Frames(self.frame_layout, len(self.chosen), "axis") if joint else self.frame_layout
+
+    def split(self, features: Tensor) -> Tensor:
+        """What the layer returned as (b, frames, ...)."""
+        return self.layout.split(features) if isinstance(self.layout, Frames) else features.unsqueeze(1)
+
+    def join(self, maps: Tensor) -> Tensor:
+        """The inverse of `split`."""
+        return self.layout.join(maps) if isinstance(self.layout, Frames) else maps.squeeze(1)
+
+    def features(self, maps: tuple[Tensor, ...]) -> Tensor:
+        """The maps of all slots, slots minor, or on an axis of their own where they share a filter."""
+        if self.is_single:
+            return maps[0]
+        frames = [self.split(features) for features in maps]
+        stacked = torch.stack([frames[call][:, frame] for call, frame in self.chosen], dim=1)
+        return stacked if self.layer.joint else stacked.flatten(0, 1)
+
+    def n_inputs(self, maps: tuple[Tensor, ...]) -> int:
+        """Inputs of the network."""
+        return self.split(maps[0]).shape[0]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the filtered maps of one replay go.
+
+    Attributes:
+        slots: what is filtered.
+        maps: the layer's own map at each of its calls.
+        filtered: (r, ...) in the layout of the tail.
+        rows: (r,) which input and slot each of them is for, slots minor.
+        filters: (r, p), where the maps are known to be features times filters.
+    """
+
+    slots: Slots
+    maps: tuple[Tensor, ...]
+    filtered: Tensor
+    rows: Rows
+    filters: Float[Tensor, "r p"] | None = None
+
+    @cached_property
+    def n_inputs(self) -> int:
+        """Inputs of the network."""
+        return self.slots.n_inputs(self.maps)
+
+    @cached_property
+    def inputs(self) -> Rows:
+        """(r,) which input of the network."""
+        return self.rows // self.slots.per_input if self.slots.per_input > 1 else self.rows
+
+    def of(self, tensor: Tensor, *, copy: bool = False) -> Tensor:
+        """The rows of a tensor of the network's batch; several entries per input (frames, windows) stay together."""
+        n = self.n_inputs
+        is_shared = tensor.dim() == 0 or tensor.shape[0] == 0 or tensor.shape[0] % n != 0
+        if is_shared or _is_identity(self.inputs, n):
+            return tensor.clone() if copy else tensor  # the network may write into what it is given
+        if self._lies_by_frame(tensor.shape):
+            return tensor.unflatten(0, (-1, n)).index_select(1, self.inputs).flatten(0, 1)
+        return tensor.unflatten(0, (n, -1)).index_select(0, self.inputs).flatten(0, 1)
+
+    def shape_of(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """The same without values."""
+        n = self.n_inputs
+        if len(shape) and shape[0] and shape[0] % n == 0:
+            shape = torch.Size((len(self.rows) * (shape[0] // n), *shape[1:]))
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    def at(self, call: int, own: Tensor | None) -> Tensor:
+        """What the layer returns at a call: the filtered map in the slots that are asked for, in the others its own.
+
+        Args:
+            call: counted over the calls of interest.
+            own: what the layer returned in this replay; None where that is what it returned when recorded.
+
+        Returns:
+            (r, ...), or with its frames where the layer keeps them.
+        """
+        if self.slots.is_single:
+            return self.filtered
+        frames = self.slots.split(self.of(self.maps[call]) if own is None else own)
+        if self.slots.layer.joint:
+            return self.slots.join(self._all_at(call, frames, is_own=own is not None))
+        here = self._is_here(call, frames.shape[1]).view(*frames.shape[:2], *(1 for _ in frames.shape[2:]))
+        return self.slots.join(torch.where(here, self.filtered.unsqueeze(1), frames))
+
+    def _all_at(self, call: int, frames: Tensor, *, is_own: bool) -> Tensor:
+        maps = list(frames.unbind(1))
+        for number, (its_call, frame) in enumerate(self.slots.chosen):
+            if its_call == call:
+                maps[frame] = self._filtered_slot(number, maps[frame] if is_own else None)
+        return torch.stack(maps, dim=1)
+
+    def _filtered_slot(self, number: int, own: Tensor | None) -> Tensor:
+        """One slot's map under its part of a joint filter; where an earlier slot has changed it, the changed map's."""
+        if own is None or self.filters is None:
+            return self.filtered[:, number]
+        parts = self.filters.unflatten(1, (len(self.slots.chosen), -1))
+        return self.slots.frame_layout.apply(own, parts[:, number])
+
+    def _is_here(self, call: int, n_frames: int) -> Bool[Tensor, "r f"]:
+        """Which frame of this call each row is about."""
+        frames = [frame if its_call == call else -1 for its_call, frame in self.slots.chosen]
+        of_slot = torch.tensor(frames, device=self.rows.device)
+        return of_slot[self.rows % len(frames)].unsqueeze(1) == torch.arange(n_frames, device=self.rows.device)
+
+    def _lies_by_frame(self, shape: torch.Size) -> bool:
+        layout = self.slots.layout
+        return isinstance(layout, Frames) and layout.order == "frame" and shape[0] == layout.n * self.n_inputs
+
+
+def filtered_elements(slots: Slots, features: Tensor) -> int:
+    """Elements of the map that one row of the tail sends through the network: all frames, whichever is filtered."""
+    frames = slots.layout.n if isinstance(slots.layout, Frames) and not slots.layer.joint else 1
+    return frames * math.prod(features.shape[1:])
+
+
+def _is_identity(rows: Rows, n: int) -> bool:
+    return len(rows) == n and bool((rows == torch.arange(n, device=rows.device)).all())

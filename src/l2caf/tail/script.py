@@ -1,0 +1,210 @@
+"""What a recording is: the inputs, the steps on the way to the layer, and what each of them returned."""
+
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from l2caf.errors import LayerError
+from l2caf.guard import genuine_call, intercept
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a network is called with.
+
+    Attributes:
+        args: positional arguments; tensors carry the batch on their first axis.
+        kwargs: keyword arguments, likewise.
+        until: a module whose output is taken for the network's (Eq. 3); None for the network's own.
+    """
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    until: nn.Module | None = None
+
+    @classmethod
+    def ensure(cls, value: object) -> "Inputs":
+        """A tensor (one argument), a tuple (positional) or a mapping (keywords) as `Inputs`."""
+        if isinstance(value, Inputs):
+            return value
+        if isinstance(value, Mapping):
+            return cls(kwargs=dict(value))
+        return cls(args=value if isinstance(value, tuple) else (value,))
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Inputs":
+        """The same call with `function` applied to every tensor."""
+        args, kwargs = pytree.tree_map_only(Tensor, function, (self.args, dict(self.kwargs)))
+        return replace(self, args=args, kwargs=kwargs)
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor among the arguments, in order."""
+        leaves = pytree.tree_leaves((self.args, dict(self.kwargs)))
+        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+    def call(self, model: Callable[..., Any]) -> Any:
+        """What `model` returns for these arguments, or `until` within it; nothing runs after that.
+
+        Args:
+            model: the network.
+
+        Returns:
+            The output.
+
+        Raises:
+            LayerError: if `until` never runs.
+        """
+        if self.until is None:
+            return model(*self.args, **self.kwargs)
+        with intercept({self.until}, _leave):
+            try:
+                model(*self.args, **self.kwargs)
+            except _Reached as reached:
+                return reached.output
+        raise LayerError(f"the {type(self.until).__name__} given as `until` does not run in a forward pass")
+
+
+class _Reached(Exception):  # noqa: N818  (it leaves the network early; nothing is wrong)
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+
+def _leave(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    raise _Reached(genuine_call(module, args, kwargs))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCalls:
+    """Some calls of one module.
+
+    Attributes:
+        module: the layer.
+        calls: which of its calls in a forward pass, from 0, ascending.
+        part: which tensor of its output, counted over nested tuples and dicts, where it returns several.
+        frames: of a layer that returns several frames at once, which of them, ascending; None for all.
+        joint: one filter over all calls and frames, rather than one for each.
+    """
+
+    module: nn.Module
+    calls: tuple[int, ...] = (0,)
+    part: int = 0
+    frames: tuple[int, ...] | None = None
+    joint: bool = False
+
+
+class Step(Enum):
+    """What a module call on the way to the layer does when it is replayed."""
+
+    ENTER = auto()  # an ancestor of the layer: its own code runs
+    RETURN = auto()  # finished before the layer: returns what it returned then
+    LAYER = auto()  # the layer: returns the filtered map
+
+
+@dataclass(slots=True)
+class Held:
+    """One tensor that a finished module returned: its shape always, its value only where it can still matter."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    version: int
+    reference: weakref.ref[Tensor]
+    value: Tensor | None = None
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "Held":
+        """Hold `tensor` weakly, until the layer returns."""
+        version = 0 if tensor.is_inference() else tensor._version  # noqa: SLF001
+        return cls(tensor.shape, tensor.dtype, version, weakref.ref(tensor))
+
+    @classmethod
+    def copy_of(cls, tensor: Tensor) -> "Held":
+        """Hold a copy of `tensor`, out of reach of later in-place operations."""
+        held = cls.of(tensor)
+        held.value = tensor.detach().clone()
+        return held
+
+    def settle(self) -> None:
+        """Keep the value if the network still holds it, as it may use it after the layer."""
+        if self.value is None:
+            self.value = self.reference()
+
+    def is_stale(self) -> bool:
+        """Whether an in-place operation has changed the value since the module returned it."""
+        value = self.value
+        return value is not None and value is self.reference() and value._version != self.version  # noqa: SLF001
+
+    def shape_only(self) -> "Held":
+        """The same without its value."""
+        return replace(self, value=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One step of the script."""
+
+    step: Step
+    module: nn.Module
+    output: Any = None  # RETURN: the output, its tensors Held; LAYER: the output where it is more than one tensor
+    depends: bool = False  # on an earlier call of the layer: it runs again on replay, whatever its step
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One forward pass, cut open at a layer.
+
+    Attributes:
+        inputs: what the network was called with.
+        output: what it returned.
+        maps: the layer's feature map at each of its calls, copied before anything could change it in place.
+        layer: which calls of which module.
+        script: the steps from the model's call to the return of the layer's last call.
+    """
+
+    inputs: Inputs
+    output: Any
+    maps: tuple[Tensor, ...]
+    layer: LayerCalls
+    script: tuple[Event, ...]
+
+    def is_stale(self) -> bool:
+        """Whether a tensor that the script returns was changed in place after it was recorded."""
+        return any(held.is_stale() for event in self.script for held in held_by(event))
+
+    def shapes_only(self) -> "Recording":
+        """The same recording without any kept value."""
+        script = (
+            replace(event, output=pytree.tree_map_only(Held, Held.shape_only, event.output)) for event in self.script
+        )
+        return replace(self, script=tuple(script))
+
+    def in_float32(self) -> "Recording":
+        """The same recording with every float in single precision."""
+        script = (
+            replace(event, output=pytree.tree_map_only((Held, Tensor), _in_float32, event.output))
+            for event in self.script
+        )
+        return replace(
+            self,
+            inputs=self.inputs.map(_in_float32),
+            output=pytree.tree_map_only(Tensor, _in_float32, self.output),
+            maps=tuple(map(_in_float32, self.maps)),
+            script=tuple(script),
+        )
+
+
+def _in_float32(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.float() if value.is_floating_point() else value
+    dtype = torch.float32 if value.dtype.is_floating_point else value.dtype
+    return replace(value, dtype=dtype, value=None if value.value is None else _in_float32(value.value))
+
+
+def held_by(event: Event) -> list[Held]:
+    """Every tensor that a step returned."""
+    return [leaf for leaf in pytree.tree_leaves(event.output) if isinstance(leaf, Held)]
