@@ -49,6 +49,12 @@ def page_of(folder: Path, *panels: Panel, name: str = "a.jpg", skipped: tuple[tu
     return Page(folder / "p.html")
 
 
+def test_a_map_that_the_uniform_filter_equals_is_marked_undecided(tmp_path: Path) -> None:
+    page = page_of(tmp_path, replace(PANEL, undecided=True, unique=False))
+    assert page.text.count("undecided") >= 2
+    assert "not unique</span>" not in page.text
+
+
 def test_the_page_shows_every_map_with_its_losses_time_and_certificate(tmp_path: Path) -> None:
     page = page_of(tmp_path, PANEL, replace(PANEL, label="cat", certificate="stationary"))
     for expected in ("dog (208)", "cat", "75% below the uniform filter", "12 ms per map", "global", "stationary"):

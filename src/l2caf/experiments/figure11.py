@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from l2caf import pictures
 from l2caf.attention import L2CAF
 from l2caf.constraints import Gaussian, Softmax, UnitL1, UnitL2
-from l2caf.data.pictures import prepare
+from l2caf.data.pictures import prepare, seen
 from l2caf.models import LoadedModel
 from l2caf.problem import Constraint
 from l2caf.viz.grid import write_grid
@@ -41,19 +39,17 @@ def draw(images: Sequence[Image.Image], loaded: LoadedModel, path: Path) -> dict
     Returns:
         The loss of every picture under each constraint, by column.
     """
-    card = loaded.card
-    size, mean, std = card.size or (224, 224), card.mean or (0.0,), card.std or (1.0,)
+    feeding = loaded.card.feeding
     losses: dict[str, list[float]] = {name: [] for name in COLUMNS}
     rows = []
     for image in images:
-        inputs, region = prepare(image, size=size, mean=mean, std=std, fit=card.fit or "squash")
-        x0, y0, x1, y1 = map(round, region)
-        seen = np.asarray(image.crop((x0, y0, x1, y1)).resize((size[1], size[0])))
-        row: list[UInt8[np.ndarray, "h w 3"]] = [seen]
+        inputs, region = prepare(image, **feeding)
+        picture = seen(image, region, feeding["size"])
+        row = [picture]
         for name, constraint in COLUMNS.items():
             attention = L2CAF(loaded.model, constraint=constraint)(inputs[None])
             losses[name].append(float(attention.loss))
-            row.append(pictures.overlay(seen, attention.heatmap()[0, 0].numpy()))
+            row.append(pictures.overlay(picture, attention.heatmap()[0, 0].numpy()))
         rows.append(row)
     write_grid(path, ["picture", *COLUMNS], rows)
     return losses

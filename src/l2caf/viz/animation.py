@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from l2caf import pictures
 from l2caf.attention import Attention
-from l2caf.errors import DataError, ExtraMissingError, StorageError
+from l2caf.errors import DataError, StorageError
+from l2caf.viz.film import mp4
 
 PANEL_PX: Final = 224  # height of a panel
 CAPTION_PX: Final = 34
@@ -113,17 +114,6 @@ def write_mp4(path: Path, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> None:
         ExtraMissingError: if PyAV is not installed.
         StorageError: if the file cannot be written.
     """
-    try:
-        import av  # noqa: PLC0415  (an extra)
-    except ImportError as error:
-        raise ExtraMissingError("films need PyAV: pip install 'l2caf[video]'") from error
-    height, width = images[0].shape[:2]
-    try:
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("libx264", rate=round(1000 / FRAME_MS))
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            for image in [*images, *[images[-1]] * HOLD]:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            container.mux(stream.encode())
-    except (OSError, av.error.FFmpegError) as error:
-        raise StorageError(f"{path} cannot be written: {error}") from error
+    with mp4(path, 1000 / FRAME_MS) as write:
+        for image in [*images, *[images[-1]] * HOLD]:
+            write(image)

@@ -15,7 +15,7 @@ GAP_PX: Final = 8
 HEAD_PX: Final = 24
 
 
-def write_grid(path: Path, headings: Sequence[str], rows: Sequence[Sequence[UInt8[np.ndarray, "h w 3"]]]) -> None:
+def write_grid(path: Path, headings: Sequence[str], rows: Sequence[Sequence[UInt8[np.ndarray, "_ _ 3"]]]) -> None:
     """Write pictures as a table.
 
     Args:
@@ -42,6 +42,16 @@ def write_grid(path: Path, headings: Sequence[str], rows: Sequence[Sequence[UInt
         canvas.save(path)
     except (OSError, ValueError) as error:
         raise StorageError(f"{path} cannot be written: {error}") from error
+
+
+def titled(picture: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture with a word in its upper left corner."""
+    image = Image.fromarray(picture)
+    size = max(8, image.height // 12)
+    ImageDraw.Draw(image).text(
+        (4, 2), text, fill="white", stroke_width=2, stroke_fill="black", font=ImageFont.load_default(size)
+    )
+    return np.asarray(image)
 
 
 def _cell(picture: UInt8[np.ndarray, "h w 3"]) -> Image.Image:

@@ -1,0 +1,211 @@
+"""The paper's Figure 12: the time of a map by the paper's descent, vanilla and fast, and ours beside it.
+
+Both forms of the descent take the same steps, so the vanilla form is timed over a few of them and scaled to the number
+that the fast form took. Times are in forward passes of the same input, taken in turn; losses are those the network
+gives under the filter. Source: Taha et al., ECCV 2020, Sec. 4.4.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from l2caf.attention import L2CAF
+from l2caf.models import load
+from l2caf.solvers import Descent
+from l2caf.viz.plot import new_figure, save_figure
+
+NETWORKS: Final = ("googlenet", "resnet50", "densenet161", "vgg16")
+SEEDS: Final = (0, 1, 2)
+VANILLA_STEPS: Final = 4
+COLOURS: Final = {"descent, vanilla": "#c7c7c7", "descent, fast": "#7f7f7f", "l2caf": "#1f77b4"}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One solve.
+
+    Attributes:
+        cost: in forward passes of the same input.
+        loss: that the network gives under the filter.
+        iterations: of the solver; 0 for closed forms.
+    """
+
+    cost: float
+    loss: float
+    iterations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One layer and objective.
+
+    Attributes:
+        name: of the network and layer.
+        layer: its dotted name.
+        grid: such as 14x14.
+        objective: oblivious or specific.
+        solver: which one solved it.
+        certificate: what it proved.
+        forward_s: seconds of a forward pass, median.
+        ours: with default settings; median cost.
+        descent: the paper's fast form, from each seed.
+        vanilla_cost: of the vanilla form of the first seed's descent; None where not timed.
+        uniform_loss: of the filter that prefers no place.
+        loss_gap: our loss less the best of the descents', relative to it.
+        gain_gap: the same relative to what that one gained on the uniform filter, as a linear loss has no zero.
+        speed_up: the descents' median cost over ours.
+    """
+
+    name: str
+    layer: str
+    grid: str
+    objective: str
+    solver: str
+    certificate: str
+    forward_s: float
+    ours: Run
+    descent: tuple[Run, ...]
+    vanilla_cost: float | None
+    uniform_loss: float
+    loss_gap: float
+    gain_gap: float
+    speed_up: float
+
+
+def time_layer(
+    name: str,
+    model: nn.Module,
+    inputs: Tensor,
+    layer: str | None = None,
+    target: str | None = None,
+    *,
+    vanilla: bool = True,
+) -> Timing:
+    """Time ours and three seeds of the paper's descent on one layer, in turn.
+
+    Args:
+        name: for the table.
+        model: in eval mode.
+        inputs: (1, ...).
+        layer: None for the default.
+        target: None for class-oblivious, or "top1".
+        vanilla: time the vanilla form too.
+
+    Returns:
+        Costs and losses.
+    """
+    caf = L2CAF(model, layer)
+    mine = caf(inputs, target)  # also finds out where to cut
+    forward_s, our_s, their_s, theirs = [], [], [], []
+    for seed in SEEDS:
+        descent = L2CAF(model, mine.layer, solver=Descent(seed=seed))
+        forward_s.append(min(_timed(partial(_forward, model, inputs))[0] for _ in range(3)))
+        our_s.append(_timed(partial(caf, inputs, target))[0])
+        spent, found = _timed(partial(descent, inputs, target))
+        their_s.append(spent)
+        theirs.append(found)
+    forward = statistics.median(forward_s)
+    runs = tuple(
+        Run(spent / forward, float(found.loss), int(found.iterations))
+        for spent, found in zip(their_s, theirs, strict=True)
+    )
+    best, tiny = min(run.loss for run in runs), torch.finfo(torch.float32).tiny
+    step = _vanilla_step(model, mine.layer, inputs, target) / forward if vanilla else None
+    return Timing(
+        name=name,
+        layer=mine.layer,
+        grid="x".join(map(str, mine.grid)),
+        objective="oblivious" if target is None else "specific",
+        solver=mine.solver,
+        certificate=mine.certificate[0][0].label,
+        forward_s=forward,
+        ours=Run(statistics.median(our_s) / forward, float(mine.loss), int(mine.iterations)),
+        descent=runs,
+        vanilla_cost=None if step is None else step * runs[0].iterations,
+        uniform_loss=float(mine.uniform_loss),
+        loss_gap=(float(mine.loss) - best) / max(abs(best), tiny),
+        gain_gap=(float(mine.loss) - best) / max(float(mine.uniform_loss) - best, tiny),
+        speed_up=statistics.median(their_s) / statistics.median(our_s),
+    )
+
+
+def _vanilla_step(model: nn.Module, layer: str, inputs: Tensor, target: str | None) -> float:
+    """Seconds of one iteration through the whole network; the fixed cost of a call is that of one without."""
+    cafs = [L2CAF(model, layer, solver=Descent(max_iterations=steps), fast=False) for steps in (1, 1 + VANILLA_STEPS)]
+    for caf in cafs:
+        caf(inputs, target)
+    once, more = (min(_timed(partial(caf, inputs, target))[0] for _ in range(3)) for caf in cafs)
+    return max(more - once, 0.0) / VANILLA_STEPS
+
+
+def _forward(model: nn.Module, inputs: Tensor) -> None:
+    with torch.inference_mode():
+        model(inputs)
+
+
+def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    _settle()
+    start = time.perf_counter()
+    result = function()
+    _settle()
+    return time.perf_counter() - start, result
+
+
+def _settle() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def figure12(path: Path, *, networks: Sequence[str] = NETWORKS) -> list[Timing]:
+    """The figure for some networks at their default layers, class-oblivious.
+
+    Args:
+        path: the picture to write; the figures go beside it as JSON.
+        networks: by name; random weights, which cost what trained ones do.
+
+    Returns:
+        A timing per network.
+    """
+    timings = []
+    for name in networks:
+        loaded = load(name, pretrained=False)
+        inputs = torch.randn(1, 3, *(loaded.card.size or (224, 224)), generator=torch.Generator().manual_seed(0))
+        timings.append(time_layer(name, loaded.model.eval(), inputs))
+    draw(timings, path)
+    path.with_suffix(".json").write_text(json.dumps([asdict(one) for one in timings], indent=1), encoding="utf-8")
+    return timings
+
+
+def draw(timings: Sequence[Timing], path: Path) -> None:
+    """Bars per network on a logarithmic axis, as in the paper's Figure 12.
+
+    Args:
+        timings: what to draw.
+        path: the picture.
+    """
+    figure, ((axes,),) = new_figure(size=(1.6 + 1.1 * len(timings), 4.2))
+    for number, (kind, colour) in enumerate(COLOURS.items()):
+        places = [place + 0.27 * (number - 1) for place in range(len(timings))]
+        bars = axes.bar(places, [costs(one)[kind] for one in timings], 0.25, label=kind, color=colour)
+        axes.bar_label(bars, fmt="{:.3g}", fontsize=6)
+    axes.set_yscale("log")
+    names = [f"{one.name}\n{one.objective}" for one in timings]
+    axes.set_xticks(range(len(timings)), names, fontsize=7, rotation=0 if len(timings) < 6 else 60, ha="center")
+    axes.set_ylabel("time of a map in forward passes")
+    axes.legend(fontsize="small")
+    save_figure(figure, path)
+
+
+def costs(timing: Timing) -> dict[str, float]:
+    """Cost of each kind in forward passes; NaN where not timed."""
+    fast = statistics.median(run.cost for run in timing.descent)
+    vanilla = float("nan") if timing.vanilla_cost is None else timing.vanilla_cost
+    return dict(zip(COLOURS, (vanilla, fast, timing.ours.cost), strict=True))

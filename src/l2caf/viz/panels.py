@@ -1,0 +1,80 @@
+"""From an attention to what a page shows of it: each map laid on the part of the picture that the network was shown."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from l2caf import pictures
+from l2caf.attention import Attention
+from l2caf.viz.report import Panel
+
+LONGEST_PX: Final = 1024  # pictures in results are not larger
+
+Region = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """Where a map lies.
+
+    Attributes:
+        size: width and height of the picture.
+        region: (x0, y0, x1, y1) of it that the network was shown.
+        time_s: seconds spent per map.
+        picture: RGB, where it is another one than the page's entry shows.
+    """
+
+    size: tuple[int, int]
+    region: Region
+    time_s: float
+    picture: UInt8[np.ndarray, "h w 3"] | None = None
+
+
+def shown(picture: Image.Image, region: Region) -> tuple[Image.Image, Region]:
+    """A picture as results show it, and its region.
+
+    Args:
+        picture: of any size; left as it is.
+        region: (x0, y0, x1, y1) in its pixels.
+
+    Returns:
+        The picture, its longest side at most `LONGEST_PX`, and the region in its pixels.
+    """
+    small = picture.copy()
+    small.thumbnail((LONGEST_PX, LONGEST_PX))
+    x0, y0, x1, y1 = (value * small.width / picture.width for value in region)
+    return small, (x0, y0, x1, y1)
+
+
+def panel(attention: Attention, place: tuple[int, int], label: str, framing: Framing) -> Panel:
+    """One map of an attention for a page.
+
+    Args:
+        attention: of a network that looks at pictures.
+        place: which input and which of its maps.
+        label: what the map explains.
+        framing: where it lies.
+
+    Returns:
+        The panel.
+    """
+    row, column = place
+    certificate = attention.certificate[row][column]
+    unique = attention.unique
+    return Panel(
+        label=label,
+        heatmap=pictures.in_frame(attention.filter[row, column], framing.size, framing.region),
+        loss=float(attention.loss[row, column]),
+        uniform_loss=float(attention.uniform_loss[row, column]),
+        certificate=certificate.label,
+        certificate_note=certificate.value,
+        relative=attention.target is None,
+        negative_share=float(attention.negative_share[row, column]),
+        unique=None if unique is None else bool(unique[row, column]),
+        undecided=bool(attention.undecided[row, column]),
+        time_s=framing.time_s,
+        picture=framing.picture,
+    )
