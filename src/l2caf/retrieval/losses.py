@@ -1,0 +1,162 @@
+"""The two ranking losses of the paper, as pytorch-metric-learning has them, with the batches that they need.
+
+triplet   semi-hard triplets (Schroff et al., FaceNet, CVPR 2015) of normalised embeddings, Euclidean, margin 0.2
+npair     one pair of every class against all others (Sohn, NIPS 2016), dot products of raw embeddings
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from l2caf.errors import DataError, ExtraMissingError, nearest
+
+try:
+    from pytorch_metric_learning.distances import DotProductSimilarity, LpDistance
+    from pytorch_metric_learning.losses import NPairsLoss, TripletMarginLoss
+    from pytorch_metric_learning.miners import TripletMarginMiner
+    from pytorch_metric_learning.samplers import MPerClassSampler
+    from pytorch_metric_learning.utils import common_functions
+except ImportError as error:
+    raise ExtraMissingError(
+        "ranking losses need pytorch-metric-learning; install it with `pip install l2caf[retrieval]`"
+    ) from error
+
+LossName = Literal["triplet", "npair"]
+NAMES: Final[tuple[LossName, ...]] = get_args(LossName)
+MARGIN: Final = 0.2  # the paper's, supplementary S2
+
+
+class ClassBatches(Sampler[int]):
+    """Pytorch-metric-learning's sampler of m pictures per class, with an order of its own for every epoch.
+
+    The order depends on the seed and on `epoch` alone, which a training that is taken up sets.
+    """
+
+    def __init__(self, labels: Sequence[int], per_class: int, batch_size: int, *, length: int, seed: int) -> None:
+        """A sampler of `length` indices, less what does not fill a batch; arguments as `RankingLoss.sampler`."""
+        self.seed, self.epoch = seed, 0
+        self._inner = MPerClassSampler(np.asarray(labels), per_class, batch_size, length)
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __iter__(self) -> Iterator[int]:
+        before = common_functions.NUMPY_RANDOM  # what the library draws from; its own default is numpy's global state
+        common_functions.NUMPY_RANDOM = np.random.RandomState(np.random.MT19937([self.seed, self.epoch]))
+        try:
+            self._inner.labels.sort()  # it shuffles its list of classes in place
+            return iter([int(index) for index in self._inner])
+        finally:
+            common_functions.NUMPY_RANDOM = before
+
+
+@dataclass(frozen=True, slots=True)
+class RankingLoss:
+    """A loss of raw embeddings.
+
+    Attributes:
+        name: `"triplet"` or `"npair"`.
+        loss: pytorch-metric-learning's; it normalises the embeddings if it needs to.
+        miner: picks the triplets; None where every pair counts.
+        is_normalized: the loss sees embeddings of unit length.
+        per_class: pictures of a class in a batch.
+    """
+
+    name: LossName
+    loss: Callable[..., Tensor]
+    miner: Callable[..., Any] | None
+    is_normalized: bool
+    per_class: int
+
+    def __call__(self, embeddings: Float[Tensor, "b d"], labels: Int[Tensor, " b"]) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            embeddings: (b, d), raw.
+            labels: (b,) classes.
+
+        Returns:
+            A scalar to differentiate; 0 where the batch holds nothing to learn from.
+
+        Raises:
+            DataError: if an embedding is not finite.
+        """
+        if not bool(embeddings.isfinite().all()):
+            raise DataError("an embedding of the batch is NaN or infinite; a lower learning rate may help")
+        return (
+            self.loss(embeddings, labels)
+            if self.miner is None
+            else self.loss(embeddings, labels, self.miner(embeddings, labels))
+        )
+
+    def sampler(
+        self, labels: Sequence[int] | Int[np.ndarray, " n"], batch_size: int, *, length: int, seed: int = 0
+    ) -> ClassBatches:
+        """Which pictures to put into batches: `per_class` of each class that a batch shows.
+
+        Args:
+            labels: the class of every picture. A class with fewer than `per_class` repeats some.
+            batch_size: a multiple of `per_class`.
+            length: indices in an epoch.
+            seed: of the order.
+
+        Returns:
+            A sampler of `length` indices, less what does not fill a batch, to be used with the same batch size.
+
+        Raises:
+            DataError: if the batch cannot be filled.
+        """
+        n_classes = len(np.unique(np.asarray(labels)))
+        if batch_size < 2 * self.per_class or batch_size % self.per_class or length < batch_size:
+            raise DataError(
+                f"batch_size={batch_size}, length={length}: {self.name} wants batches of {self.per_class} pictures of "
+                "two classes or more, and one batch at least"
+            )
+        if batch_size > n_classes * self.per_class:
+            raise DataError(
+                f"batch_size={batch_size} needs {batch_size // self.per_class} classes; there are {n_classes}: "
+                f"expected {n_classes * self.per_class} at most"
+            )
+        return ClassBatches([int(label) for label in labels], self.per_class, batch_size, length=length, seed=seed)
+
+
+def loss_named(name: str, *, margin: float = MARGIN, per_class: int | None = None) -> RankingLoss:
+    """One of the paper's losses.
+
+    Args:
+        name: `"triplet"` or `"npair"`.
+        margin: of the triplets.
+        per_class: pictures of a class in a batch; 4 for triplets by default. N-pairs take 2, a pair.
+
+    Returns:
+        The loss with its miner.
+
+    Raises:
+        DataError: if there is no such loss, or `per_class` does not suit it.
+
+    Source:
+        Taha et al., ECCV 2020, supplementary S1 and S2.
+
+    Example:
+        >>> loss_named("npair").per_class
+        2
+    """
+    if name not in NAMES:
+        raise DataError(f"unknown loss {name!r}{nearest(name, NAMES)}; expected one of {', '.join(NAMES)}")
+    if per_class is not None and (per_class < 2 or (name == "npair" and per_class != 2)):
+        raise DataError(
+            f"per_class={per_class} does not suit {name}; expected 2{'' if name == 'npair' else ' or more'}"
+        )
+    if name == "npair":
+        # Their distances normalise unless told not to, N-pairs' included.
+        distance = DotProductSimilarity(normalize_embeddings=False)
+        return RankingLoss("npair", NPairsLoss(distance=distance), None, is_normalized=False, per_class=2)
+    distance = LpDistance(normalize_embeddings=True, p=2, power=1)
+    miner = TripletMarginMiner(margin, "semihard", distance=distance)
+    loss = TripletMarginLoss(margin, distance=distance)
+    return RankingLoss("triplet", loss, miner, is_normalized=True, per_class=per_class or 4)

@@ -1,0 +1,158 @@
+"""How good an embedding is: do neighbours share a class, do clusters meet the classes."""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from l2caf.errors import DataError
+from l2caf.retrieval.search import Gallery, Metric, checked_norms
+
+Average = Literal["geometric", "arithmetic"]
+KS: Final = (1, 2, 4, 8)
+RESTARTS: Final = 10  # scikit-learn's for random starts; its k-means++ needs fewer
+
+
+def recall_at(
+    embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], ks: Sequence[int] = KS, *, metric: Metric = "cosine"
+) -> dict[int, float]:
+    """Share of pictures with one of their own class among the k nearest others.
+
+    Args:
+        embeddings: (n, d).
+        labels: (n,) classes. Pictures that are alone in theirs are found but do not ask, as in
+            pytorch-metric-learning.
+        ks: sizes of the neighbourhood, from 1 to n - 1.
+        metric: `"cosine"`, or `"euclidean"`, pytorch-metric-learning's default; the same for normalised embeddings.
+
+    Returns:
+        Recall@k in [0, 1] for every k.
+
+    Raises:
+        DataError: if shapes do not fit, embeddings are not finite or all the same, no class has two pictures, or k is
+            out of range.
+
+    Source:
+        Jegou, Douze, Schmid, TPAMI 2011, in the form of Oh Song et al., CVPR 2016 (Recall@K, self excluded).
+
+    Example:
+        >>> at = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.7, 0.6], [0.1, 1.0]])
+        >>> recall_at(at, torch.tensor([0, 0, 1, 1, 2]), ks=(1, 2))
+        {1: 0.5, 2: 0.75}
+    """
+    _check(embeddings, labels)
+    if not ks or min(ks) < 1:
+        raise DataError(f"ks={tuple(ks)} is out of range; expected numbers of neighbours from 1")
+    asking = has_company(labels).nonzero()[:, 0]
+    if not len(asking):
+        raise DataError(f"none of {len(labels)} pictures has another of its class; recall needs pairs")
+    found = Gallery(embeddings, metric).nearest(embeddings[asking], max(ks), own=asking).indices
+    same = labels[found] == labels[asking, None]
+    return {k: float(same[:, :k].any(dim=1).double().mean()) for k in ks}
+
+
+def has_company(labels: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """Which pictures are not alone in their class."""
+    _, place, counts = labels.unique(return_inverse=True, return_counts=True)
+    return counts[place] > 1
+
+
+def nmi(
+    embeddings: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    *,
+    average: Average = "geometric",
+    seed: int = 0,
+    restarts: int = RESTARTS,
+) -> float:
+    """Normalised mutual information of the classes and of as many clusters of the embedding.
+
+    Args:
+        embeddings: (n, d), clustered as they are: normalise them first if the loss did.
+        labels: (n,) classes.
+        average: of the two entropies, as `normalised_information` takes it.
+        seed: of k-means.
+        restarts: of k-means.
+
+    Returns:
+        In [0, 1]. Report seed and restarts with it: they move the second decimal.
+
+    Raises:
+        DataError: if shapes do not fit, embeddings are not finite or all the same, or fewer of them differ than there
+            are classes.
+
+    Source:
+        Taha et al., ECCV 2020, supplementary S2; Manning, Raghavan and Schuetze, Introduction to Information
+        Retrieval, 2008, section 16.3, which takes the arithmetic mean.
+    """
+    _check(embeddings, labels)
+    assignment = clusters(embeddings, len(labels.unique()), seed=seed, restarts=restarts)
+    return normalised_information(labels, assignment, average)
+
+
+def clusters(
+    embeddings: Float[Tensor, "n d"], count: int, *, seed: int = 0, restarts: int = RESTARTS
+) -> Int[Tensor, " n"]:
+    """Clusters by k-means (scikit-learn: Lloyd's iterations from k-means++ starts).
+
+    Args:
+        embeddings: (n, d), clustered in float32 or float64.
+        count: of clusters.
+        seed: of the starts.
+        restarts: how many starts; the one with the least inertia is kept.
+
+    Returns:
+        (n,) clusters in [0, count), on the device of `embeddings`.
+
+    Raises:
+        DataError: if fewer embeddings differ than there are clusters.
+    """
+    from sklearn.cluster import KMeans  # noqa: PLC0415  (a second to import)
+
+    points = embeddings.detach().to(torch.promote_types(embeddings.dtype, torch.float32)).cpu().numpy()
+    n_different = len(np.unique(points, axis=0))
+    if n_different < count:
+        raise DataError(f"only {n_different} of {len(points)} embeddings differ; {count} clusters cannot be told apart")
+    found = KMeans(count, n_init=restarts, random_state=seed).fit_predict(points)
+    return torch.from_numpy(found.astype(np.int64)).to(embeddings.device)
+
+
+def normalised_information(
+    labels: Int[Tensor, " n"], assignment: Int[Tensor, " n"], average: Average = "geometric"
+) -> float:
+    """Mutual information of two groupings over an average of their entropies.
+
+    Args:
+        labels: (n,) one grouping.
+        assignment: (n,) the other.
+        average: `"geometric"`, the paper's I / sqrt(H H'); `"arithmetic"`, 2 I / (H + H'), scikit-learn's default and
+            with it pytorch-metric-learning's.
+
+    Returns:
+        In [0, 1]; 1 for the same grouping under other names.
+
+    Example:
+        >>> normalised_information(torch.tensor([0, 0, 1, 1]), torch.tensor([5, 5, 3, 3]))
+        1.0
+    """
+    from sklearn.metrics import normalized_mutual_info_score  # noqa: PLC0415  (a second to import)
+
+    score = normalized_mutual_info_score(labels.cpu().numpy(), assignment.cpu().numpy(), average_method=average)
+    return float(score)
+
+
+def _check(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " m"]) -> None:
+    if len(embeddings) != len(labels) or len(labels) < 2:
+        raise DataError(
+            f"{len(embeddings)} embeddings and {len(labels)} labels; expected as many of both, two at least"
+        )
+    checked_norms(
+        embeddings.detach().to(torch.promote_types(embeddings.dtype, torch.float32)), "embeddings", "euclidean"
+    )
+    if bool((embeddings == embeddings[0]).all()):
+        raise DataError(
+            f"all {len(embeddings)} embeddings are the same: the network has collapsed, or was fed one picture"
+        )
