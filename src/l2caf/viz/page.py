@@ -1,0 +1,86 @@
+"""What every page shares: its parts, escaped text, and pictures as `data:` URIs.
+
+Nothing is fetched when a page is opened, and its content security policy forbids it. File names and labels are hostile
+input: they are escaped, and characters that reorder or corrupt text are written out.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import unicodedata
+from importlib.resources import files
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from l2caf import pictures
+
+HEAT_PX: Final = 160  # longest side of a map in a page: it is smooth, and the browser enlarges it
+REORDERING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def part(name: str) -> str:
+    """A file of this package, as text."""
+    return files("l2caf.viz").joinpath(name).read_text(encoding="utf-8")
+
+
+def escaped(raw: str) -> str:
+    """Escaped; control characters, broken bytes of file names and text reordering are shown by their code."""
+    shown = (
+        f"\\u{ord(c):04x}" if c in REORDERING or unicodedata.category(c) in {"Cc", "Cs"} else c
+        for c in raw.replace("\n", " ")
+    )
+    return html.escape("".join(shown))
+
+
+def term(name: str, value: str, anchor: str = "") -> str:
+    """A name and its value, which is HTML, in a list of them."""
+    return f"<div{anchor}><dt>{escaped(name)}</dt><dd>{value}</dd></div>"
+
+
+def counted(n: int, noun: str) -> str:
+    """Such as `1,000 pictures`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def four_digits(value: float) -> str:
+    """Four digits, and a real minus sign."""
+    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def where(heat: Float[np.ndarray, "h w"]) -> str:
+    """Where a map is strongest, for those who cannot see it."""
+    if not heat.any():
+        return "zero throughout"
+    height, width = heat.shape
+    y, x = divmod(int(heat.argmax()), width)
+    row = ("top", "middle", "bottom")[3 * y // height]
+    column = ("left", "centre", "right")[3 * x // width]
+    return f"strongest at {row} {column}"
+
+
+def jpeg_uri(image: Image.Image) -> str:
+    """A photograph as a `data:` URI."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def heat_uri(heat: Float[np.ndarray, "h w"], *, opaque: bool = False) -> str:
+    """The map's colours as a palette PNG; unless `opaque`, as transparent as it is cold."""
+    levels = Image.fromarray((heat * 255).round().astype(np.uint8))
+    levels.thumbnail((256 if opaque else HEAT_PX,) * 2, Image.Resampling.BILINEAR)
+    image = Image.fromarray(np.asarray(levels)).convert("P")
+    image.putpalette(pictures.colorize(np.linspace(0, 1, 256)[None])[0].tobytes())
+    buffer = io.BytesIO()
+    transparency = {} if opaque else {"transparency": bytes(range(256))}
+    image.save(buffer, "PNG", optimize=True, **transparency)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def script_hash(script: str) -> str:
+    """What a content security policy allows a script by."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
