@@ -9,6 +9,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from l2caf import Attention
+from l2caf.experiments import table1
+from l2caf.experiments.boxed_digits import boxed_digits
 from l2caf.models import ModelCard, load
 
 
@@ -104,3 +106,59 @@ def test_figure_11_comes_from_one_command(tmp_path: Path) -> None:
         line.split("│")[1].strip(): float(line.split("│")[2]) for line in result.stdout.splitlines() if "│" in line
     }
     assert losses["L2-CAF"] <= losses["L2, nonnegative"] + 1e-3 <= losses["Gaussian"] + 1e-3
+
+
+def test_figure_10_says_what_is_left_when_weights_are_drawn_anew(tmp_path: Path) -> None:
+    file = tmp_path / "figures" / "figure10.png"
+    result = run("reproduce", "figure10", "-o", file, "--seeds", 1, "--methods", "l2caf,centre")
+    assert result.returncode == 0, result.stderr
+    rows = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    ranks = {(row["method"], row["stage"]): row["rank"] for row in rows}
+    assert ranks["centre", "all layers"] == 1
+    assert ranks["l2caf", "all layers"] < 0.5
+    with Image.open(file) as figure:
+        assert figure.height > 6 * 224
+
+
+def test_figure_12_sets_ours_beside_the_papers_descent(tmp_path: Path) -> None:
+    file = tmp_path / "figure12.png"
+    result = run("reproduce", "figure12", "timm/test_resnet", "-o", file)
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    assert row["certificate"] == "global"
+    assert row["loss_gap"] < 1e-3
+    assert row["vanilla_cost"] > row["ours"]["cost"]
+    with Image.open(file) as figure:
+        assert min(figure.size) > 200
+
+
+def test_evaluate_judges_methods_on_a_boxed_data_set(tmp_path: Path) -> None:
+    boxed_digits(tmp_path / "scenes", length=5, seed=3)
+    arguments = ["evaluate", "--data", f"csv:{tmp_path / 'scenes'}", "--model", "embedded/digits", "--workers", "0"]
+    result = run(*arguments, "--methods", "gradcam,l2caf", "--protocols", "cam-paper,adl", "-o", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert "| l2caf | adl |" in result.stdout
+    assert (tmp_path / "run" / "results.md").is_file()
+    again = run(*arguments, "--methods", "gradcam", "-o", tmp_path / "run")
+    assert again.returncode == 2
+    assert "holds another run" in again.stderr
+
+
+def test_data_check_says_what_is_missing_and_where_to_get_it(tmp_path: Path) -> None:
+    boxed_digits(tmp_path, length=3, seed=3)
+    files = sorted(tmp_path.glob("*.png"))
+    files[0].unlink()
+    files[1].write_bytes(b"broken")
+    result = run("data", "check", tmp_path)
+    assert result.returncode == 1
+    assert "2 pictures of" in result.stdout
+    assert "1 pictures are missing and 1 cannot be read" in result.stderr
+
+
+def test_table1_can_be_made_from_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table1, "DIGIT_SCENES", 4)
+    monkeypatch.setattr(table1, "SEEDS", (0, 1))
+    rows = table1.table1("digits", tmp_path / "table1")
+    assert {row.method for row in rows} == set(table1.METHODS)
+    assert all(0 <= row.loc1 <= row.loc5 <= 100 for row in rows)
+    assert "| embedded/digits | gradcam | cam-code |" in (tmp_path / "table1" / "table1.md").read_text(encoding="utf-8")

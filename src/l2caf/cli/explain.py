@@ -1,0 +1,107 @@
+"""Commands that show where a network looks."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Final
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from l2caf.attention import L2CAF
+from l2caf.cli.options import Arguments, Card, Layer, Network, Size, Weights, card_of, with_network
+from l2caf.data.digit_scenes import DigitScenes, write_scenes
+from l2caf.data.pictures import find_pictures
+from l2caf.errors import TargetError
+from l2caf.explain import Request
+from l2caf.explain import explain as run_explain
+from l2caf.models import load, names
+from l2caf.models.card import read_labels
+from l2caf.objectives import ClassSpecific, Others
+
+DEMO_SCENES: Final = ((2, 6), (1, 2), (3, 2))  # digits per scene, scenes
+
+
+@with_network()
+def explain(
+    paths: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Picture files and folders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the results.")],
+    target: Annotated[str, typer.Option(help="top3, class numbers as 208,324, or none.")] = "top1",
+    layer: Layer = None,
+    others: Annotated[Others, typer.Option(help="Eq. 2's other classes: sum (as printed) or mean.")] = "sum",
+    labels: Annotated[Path | None, typer.Option(help="Text file, a class name a line.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
+    animate: Annotated[bool, typer.Option("--animate", help="Also write slow motion, as GIF and MP4.")] = False,
+    *,
+    network: Network,
+) -> None:
+    """Show where a network looks, for pictures and folders of pictures."""
+    files = find_pictures(paths)
+    wanted = parse_target(target)
+    loaded = network()
+    if labels is not None:
+        loaded = replace(loaded, card=replace(loaded.card, labels=read_labels(labels)))
+    caf = L2CAF(loaded.model, layer, objective=ClassSpecific(others))
+    requests = [Request(file, wanted) for file in files]
+    result = run_explain(requests, loaded, caf, output, overwrite=overwrite, animate=animate)
+    for name, reason in result.skipped:
+        typer.echo(f"skipped {name}: {reason}", err=True)
+    typer.echo(str(result.folder / "index.html"))
+    raise typer.Exit(1 if result.skipped else 0)
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("out/demo"),
+) -> None:
+    """Explain pictures that l2caf makes itself, with the network that it carries: needs no download."""
+    loaded = load("embedded/digits")
+    caf = L2CAF(loaded.model, objective=ClassSpecific("mean"))
+    with tempfile.TemporaryDirectory() as temporary:
+        requests = []
+        for objects, length in DEMO_SCENES:
+            folder = Path(temporary, str(objects))
+            folder.mkdir()
+            files = write_scenes(DigitScenes("test", objects=objects, length=length, seed=2), folder)
+            requests += [Request(file, f"top{objects}") for file in files]
+        result = run_explain(requests, loaded, caf, output, overwrite=True)
+    typer.echo(f"{len(result.done)} pictures explained; open {result.folder / 'index.html'}")
+
+
+def layers(
+    model: Annotated[str, typer.Argument(help="Network: resnet50, torchvision/NAME, timm/NAME.")],
+    weights: Weights = None,
+    card: Card = None,
+    model_arg: Arguments = None,
+    size: Size = None,
+) -> None:
+    """List every layer with a spatial grid, what reaches the output, and the default."""
+    loaded = load(model, weights=weights, card=card_of(card, model_arg, size), pretrained=False)
+    height, width = loaded.card.size or (224, 224)
+    table = Table("layer", "type", "grid", "layout", "reaches", "")
+    noise = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    for info in L2CAF(loaded.model).layers(noise):
+        reach = "hands on" if info.hands_on else f"{info.reach or 0:.0%}"
+        grid = "x".join(map(str, info.grid))
+        table.add_row(info.name, info.kind, grid, info.layout.name, reach, "default" if info.is_default else "")
+    Console().print(table)
+
+
+def models(pattern: Annotated[str, typer.Argument(help="Part of a name.")] = "") -> None:
+    """List the networks that --model takes."""
+    for name in names():
+        if pattern in name:
+            typer.echo(name)
+
+
+def parse_target(text: str) -> str | list[int] | None:
+    """What `--target` says: `top3`, class numbers, or None; raises `TargetError` for anything else."""
+    if text.lower() == "none":
+        return None
+    if text.startswith("top"):
+        return text
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise TargetError(f"target {text!r} is not understood; expected top3, numbers as 208,324, or none") from error

@@ -1,0 +1,161 @@
+"""What several commands ask alike."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from l2caf.models import LoadedModel, ModelCard, load
+from l2caf.models.card import Fit
+from l2caf.models.zoo import parse_arguments
+
+
+class RateColumn(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        """As `ProgressColumn`."""
+        return Text("" if task.speed is None else f"{task.speed:.1f}/s")
+
+
+PROGRESS: Final = (
+    TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn()
+)  # fmt: skip
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Network: resnet50, torchvision/NAME, timm/NAME.")]
+Weights = Annotated[Path | None, typer.Option(help="Weight file (.safetensors, .pth); else the library's download.")]
+Card = Annotated[Path | None, typer.Option(help="Model card (JSON); else the one beside the weights.")]
+Arguments = Annotated[
+    list[str] | None, typer.Option("--model-arg", help="Constructor keyword, NAME=VALUE; repeatable.")
+]
+Layer = Annotated[str | None, typer.Option(help="Dotted name; else the last that reaches the output.")]
+Fitting = Annotated[Fit | None, typer.Option(help="squash, crop, pad or squash-crop.")]
+Size = Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")]
+Numbers = Annotated[str | None, typer.Option(help="One number, or one per channel: 0.5 or 0.48,0.45,0.40.")]
+Pictures = Annotated[list[Path] | None, typer.Argument(metavar="[PICTURES...]", help="Else digits on photos.")]
+Network = Callable[[], LoadedModel]  # of `with_network`
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Bars on stderr.
+
+    Yields:
+        What to call with what is under way, how much is done and how much there is.
+    """
+    with Progress(*PROGRESS, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, completed=done)  # of an earlier run: no speed
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield report
+
+
+def _named(
+    model: Model,
+    weights: Weights = None,
+    card: Card = None,
+    model_arg: Arguments = None,
+    size: Size = None,
+    mean: Numbers = None,
+    std: Numbers = None,
+    fit: Fitting = None,
+) -> LoadedModel:
+    return load(model, weights=weights, card=card_of(card, model_arg, size, mean, std, fit))
+
+
+def with_network(default: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that name a network and say how to feed it.
+
+    Args:
+        default: of `--model`; None where it must be given.
+
+    Returns:
+        A decorator of commands with a keyword `network`: what loads the network when it is called, so that a command
+        can look at its other arguments first.
+    """
+    options = inspect.signature(_named).parameters
+    asked = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options.values()]
+    if default is not None:
+        asked[0] = asked[0].replace(default=default)
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        own = [one for name, one in signature.parameters.items() if name != "network"]
+
+        @wraps(command)
+        def called(*args: Any, **given: Any) -> None:
+            named = {name: given.pop(name) for name in options if name in given}
+            command(*args, network=partial(_named, **named), **given)
+
+        called.__signature__ = signature.replace(parameters=[*own, *asked])  # type: ignore[attr-defined]
+        hints = {one.name: one.annotation for one in [*own, *asked]}
+        called.__annotations__ = {**hints, "return": None}
+        return called
+
+    return decorate
+
+
+def move(loaded: LoadedModel, device: str) -> None:
+    """Put a network on a device.
+
+    Args:
+        loaded: the network.
+        device: as torch names it.
+
+    Raises:
+        typer.BadParameter: if it cannot be there.
+    """
+    try:
+        loaded.model.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise typer.BadParameter(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def card_of(
+    card: Path | None,
+    arguments: list[str] | None,
+    size: int | None,
+    mean: str | None = None,
+    std: str | None = None,
+    fit: Fit | None = None,
+) -> ModelCard:
+    """What the command line says of a network, over what its card says."""
+    said = ModelCard(
+        arguments=parse_arguments(arguments or []),
+        size=None if size is None else (size, size),
+        mean=_parse_numbers(mean),
+        std=_parse_numbers(std),
+        fit=fit,
+    )
+    return said if card is None else said.over(ModelCard.read(card))
+
+
+def _parse_numbers(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no list of numbers") from error
