@@ -2,12 +2,14 @@
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from l2caf import pictures, storage
 from l2caf.attention import L2CAF, Attention
@@ -49,7 +51,7 @@ class Explained:
     skipped: Sequence[tuple[str, str]]
 
 
-def explain(
+def explain(  # noqa: PLR0913  (what, with what, whereto; the rest by keyword)
     requests: Sequence[Request],
     loaded: LoadedModel,
     caf: L2CAF,
@@ -57,6 +59,7 @@ def explain(
     *,
     overwrite: bool = False,
     animate: bool = False,
+    report: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
 ) -> Explained:
     """Explain pictures and write overlays, filters and a page, whole or not at all.
 
@@ -67,6 +70,7 @@ def explain(
         output: a folder that does not exist yet.
         overwrite: replace an earlier result there.
         animate: also write the paper's descent from its random start, as GIF and MP4.
+        report: called with pictures done and in all.
 
     Returns:
         What was done. Unreadable pictures are listed and the rest is explained.
@@ -81,13 +85,14 @@ def explain(
     layer = ""
     with storage.new_folder(output, overwrite=overwrite) as folder:
         for number, request in enumerate(requests):
+            report(number, len(requests))
             try:
                 picture = read_picture(request.file)
             except DataError as error:
                 skipped.append((str(request.file), str(error)))
                 continue
             if not entries:  # finding the layer is not part of the time of the first map
-                caf(prepare(picture, **loaded.card.feeding)[0][None])
+                caf(_prepared(picture, loaded)[0])
             entry, attentions = _explain_one(request, picture, loaded, caf)
             entries.append(entry)
             layer = f"{attentions[0].layer} ({attentions[0].layout})"
@@ -95,6 +100,7 @@ def explain(
             _write_maps(place, entry, attentions)
             if animate:
                 _write_animations(place, request, picture, loaded, caf)
+        report(len(requests), len(requests))
         if not entries:
             raise DataError(f"none of {len(requests)} pictures could be read; the first: {skipped[0][1]}")
         settings = {"network": loaded.name, "layer": layer, "pictures": str(len(entries)), "fit": loaded.card.fit or ""}
@@ -106,28 +112,33 @@ def explain(
 def _explain_one(
     request: Request, picture: Image.Image, loaded: LoadedModel, caf: L2CAF
 ) -> tuple[Entry, list[Attention]]:
-    inputs, region = prepare(picture, **loaded.card.feeding)
+    inputs, region = _prepared(picture, loaded)
     picture, region = shown(picture, region)
     attentions, panels = [], []
     for target in (None, request.target) if request.target is not None else (None,):
         start = time.perf_counter()
-        attention = caf(inputs[None], target)
+        attention = caf(inputs, target)
         seconds = (time.perf_counter() - start) / attention.filter.shape[1]
         attentions.append(attention)
         panels += _panels(attention, picture.size, region, loaded.card.labels, seconds)
     return Entry(request.file.name, np.asarray(picture), panels), attentions
 
 
+def _prepared(picture: Image.Image, loaded: LoadedModel) -> tuple[Float[Tensor, "1 3 h w"], Region]:
+    inputs, region = prepare(picture, **loaded.card.feeding)
+    return inputs[None].to(loaded.device), region
+
+
 def _write_animations(folder: Path, request: Request, picture: Image.Image, loaded: LoadedModel, caf: L2CAF) -> None:
     slow = copy.copy(caf)
     slow.solver = Descent(keep_trace=True)
-    inputs, region = prepare(picture, **loaded.card.feeding)
+    inputs, region = _prepared(picture, loaded)
     x0, y0, x1, y1 = map(round, region)
     seen = np.asarray(picture.crop((x0, y0, x1, y1)))
     for target, kind in ((None, "oblivious"), (request.target, "specific")):
         if target is None and kind == "specific":
             continue
-        attention = slow(inputs[None], target)
+        attention = slow(inputs, target)
         labels = [_label(attention, column, loaded.card.labels) for column in range(attention.filter.shape[1])]
         images = frames(attention, 0, seen, labels)
         write_gif(folder / f"{kind}.gif", images)

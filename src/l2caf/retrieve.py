@@ -151,11 +151,10 @@ def retrieve(
     if options.k < 1:
         raise DataError(f"k={options.k} is out of range; expected a number of matches from 1")
     asked = _Picture.read(query, loaded.card)
-    device = next(loaded.model.parameters()).device
     files = find_pictures([gallery])
     with storage.new_folder(output, overwrite=options.overwrite) as folder:
         found = _embed(files, loaded, options, report)
-        vector = _outputs(loaded, asked.inputs[None].to(device))
+        vector = _outputs(loaded, asked.inputs[None].to(loaded.device))
         matches, copies = _nearest(query, vector, found, options)
         start = time.perf_counter()
         others = [_Picture.read(match.file, loaded.card) for match in matches]
@@ -239,8 +238,7 @@ def _batches(items: _Files, options: Options) -> Iterator[list[tuple[int, Any]]]
 def _embedded(loaded: LoadedModel, batch: list[tuple[int, Tensor]]) -> dict[int, np.ndarray]:
     if not batch:
         return {}
-    device = next(loaded.model.parameters()).device
-    outputs = _outputs(loaded, torch.stack([inputs for _, inputs in batch]).to(device)).cpu().numpy()
+    outputs = _outputs(loaded, torch.stack([inputs for _, inputs in batch]).to(loaded.device)).cpu().numpy()
     return {place: vector for (place, _), vector in zip(batch, outputs, strict=True)}
 
 
@@ -302,10 +300,9 @@ def _explained(
     asked: _Picture, matches: Sequence[Match], others: Sequence[_Picture], loaded: LoadedModel, layer: str | None
 ) -> tuple[list[Entry], list[list[UInt8[np.ndarray, "h w 3"]]]]:
     """Entries of the page and rows of the picture."""
-    device = next(loaded.model.parameters()).device
     # The raw embedding, whose tail is linear: a normalisation behind it changes no cosine.
     caf = L2CAF(loaded.model, layer, until="projection" if isinstance(loaded.model, Embedder) else None)
-    inputs = torch.stack([picture.inputs for picture in (asked, *others)]).to(device)
+    inputs = torch.stack([picture.inputs for picture in (asked, *others)]).to(loaded.device)
     caf(inputs[:1])  # finding the layer is not part of the time of the first map
     start = time.perf_counter()
     oblivious, both = caf(inputs), pair(caf, inputs[:1], inputs[1:])

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from l2caf.cli.options import Device, Layer, Network, move, progress, with_network
+from l2caf.cli.options import Layer, Network, progress, with_network
 from l2caf.data.boxed import SOURCES, read_boxed
 from l2caf.data.pictures import unreadable
 from l2caf.experiments.maps import Predictions, write_maps
@@ -28,7 +28,6 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(help="Pictures per pass.", min=1)] = 16,
     workers: Annotated[int, typer.Option(help="Processes that read pictures.", min=0)] = 2,
     sweep: Annotated[bool, typer.Option(help="Also MaxBoxAcc, MaxBoxAccV2 and the pointing games.")] = True,
-    device: Device = "cpu",
     *,
     network: Network,
 ) -> None:
@@ -40,7 +39,6 @@ def evaluate(
     rules = [protocol(name) for name in (PROTOCOLS if protocols == "all" else protocols.split(","))]
     boxed = read_boxed(dataset)
     loaded = network()
-    move(loaded, device)
     chosen = named_methods(methods.split(","), loaded.model, layer)
     with progress() as report:
         write_maps(

@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,7 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 from l2caf.attention import L2CAF
-from l2caf.cli.options import Arguments, Card, Layer, Network, Size, Weights, card_of, with_network
+from l2caf.cli.options import (
+    Arguments,
+    Card,
+    Constraint,
+    Layer,
+    Network,
+    Size,
+    WeightOfOthers,
+    Weights,
+    card_of,
+    progress,
+    with_network,
+)
 from l2caf.data.digit_scenes import DigitScenes, write_scenes
 from l2caf.data.pictures import find_pictures
 from l2caf.errors import TargetError
@@ -19,7 +32,7 @@ from l2caf.explain import Request
 from l2caf.explain import explain as run_explain
 from l2caf.models import load, names
 from l2caf.models.card import read_labels
-from l2caf.objectives import ClassSpecific, Others
+from l2caf.objectives import ClassSpecific
 
 DEMO_SCENES: Final = ((2, 6), (1, 2), (3, 2))  # digits per scene, scenes
 
@@ -30,7 +43,8 @@ def explain(
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the results.")],
     target: Annotated[str, typer.Option(help="top3, class numbers as 208,324, or none.")] = "top1",
     layer: Layer = None,
-    others: Annotated[Others, typer.Option(help="Eq. 2's other classes: sum (as printed) or mean.")] = "sum",
+    constraint: Constraint = "l2",
+    others: WeightOfOthers = "sum",
     labels: Annotated[Path | None, typer.Option(help="Text file, a class name a line.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
     animate: Annotated[bool, typer.Option("--animate", help="Also write slow motion, as GIF and MP4.")] = False,
@@ -43,9 +57,12 @@ def explain(
     loaded = network()
     if labels is not None:
         loaded = replace(loaded, card=replace(loaded.card, labels=read_labels(labels)))
-    caf = L2CAF(loaded.model, layer, objective=ClassSpecific(others))
+    caf = L2CAF(loaded.model, layer, constraint=constraint, objective=ClassSpecific(others))
     requests = [Request(file, wanted) for file in files]
-    result = run_explain(requests, loaded, caf, output, overwrite=overwrite, animate=animate)
+    with progress() as report:
+        result = run_explain(
+            requests, loaded, caf, output, overwrite=overwrite, animate=animate, report=partial(report, "pictures")
+        )
     for name, reason in result.skipped:
         typer.echo(f"skipped {name}: {reason}", err=True)
     typer.echo(str(result.folder / "index.html"))

@@ -25,6 +25,7 @@ from rich.text import Text
 from l2caf.models import LoadedModel, ModelCard, load
 from l2caf.models.card import Fit
 from l2caf.models.zoo import parse_arguments
+from l2caf.objectives import Others
 
 
 class RateColumn(ProgressColumn):
@@ -35,16 +36,22 @@ class RateColumn(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:.1f}/s")
 
 
+LEFT_OUT: Final = object()
+Command = Callable[..., None]
 PROGRESS: Final = (
     TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn()
 )  # fmt: skip
 
-Model = Annotated[str, typer.Option("--model", "-m", help="Network: resnet50, torchvision/NAME, timm/NAME.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="resnet50, torchvision/NAME, timm/NAME, your.module:constructor.")
+]
 Weights = Annotated[Path | None, typer.Option(help="Weight file (.safetensors, .pth); else the library's download.")]
 Card = Annotated[Path | None, typer.Option(help="Model card (JSON); else the one beside the weights.")]
 Arguments = Annotated[
     list[str] | None, typer.Option("--model-arg", help="Constructor keyword, NAME=VALUE; repeatable.")
 ]
+Constraint = Annotated[str, typer.Option(help="l2, l1, softmax or gaussian.")]
+WeightOfOthers = Annotated[Others, typer.Option("--others", help="Eq. 2's other classes: sum (as printed) or mean.")]
 Layer = Annotated[str | None, typer.Option(help="Dotted name; else the last that reaches the output.")]
 Fitting = Annotated[Fit | None, typer.Option(help="squash, crop, pad or squash-crop.")]
 Size = Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")]
@@ -81,52 +88,55 @@ def _named(
     mean: Numbers = None,
     std: Numbers = None,
     fit: Fitting = None,
+    device: Device = "cpu",
 ) -> LoadedModel:
-    return load(model, weights=weights, card=card_of(card, model_arg, size, mean, std, fit))
+    loaded = load(model, weights=weights, card=card_of(card, model_arg, size, mean, std, fit))
+    _move(loaded, device)
+    return loaded
 
 
-def with_network(default: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options that name a network and say how to feed it.
+def sharing(keyword: str, build: Callable[..., Any], **changed: Any) -> Callable[[Command], Command]:
+    """Give a command options that others have too.
 
     Args:
-        default: of `--model`; None where it must be given.
+        keyword: the command's own, for what they make: a function without arguments, so that a command can look at its
+            other options first.
+        build: what takes the options, and makes what the command wants of them.
+        changed: options of `build` with another default; LEFT_OUT for one that means nothing to the command.
 
     Returns:
-        A decorator of commands with a keyword `network`: what loads the network when it is called, so that a command
-        can look at its other arguments first.
+        A decorator of commands.
     """
-    options = inspect.signature(_named).parameters
-    asked = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options.values()]
-    if default is not None:
-        asked[0] = asked[0].replace(default=default)
+    parameters = inspect.signature(build).parameters
+    asked = {
+        name: one.replace(kind=inspect.Parameter.KEYWORD_ONLY, default=changed.get(name, one.default))
+        for name, one in parameters.items()
+        if changed.get(name) is not LEFT_OUT
+    }
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+    def decorate(command: Command) -> Command:
         signature = inspect.signature(command)
-        own = [one for name, one in signature.parameters.items() if name != "network"]
+        own = [one for name, one in signature.parameters.items() if name != keyword]
 
         @wraps(command)
         def called(*args: Any, **given: Any) -> None:
-            named = {name: given.pop(name) for name in options if name in given}
-            command(*args, network=partial(_named, **named), **given)
+            named = {name: given.pop(name) for name in asked if name in given}
+            command(*args, **{keyword: partial(build, **named)}, **given)
 
-        called.__signature__ = signature.replace(parameters=[*own, *asked])  # type: ignore[attr-defined]
-        hints = {one.name: one.annotation for one in [*own, *asked]}
-        called.__annotations__ = {**hints, "return": None}
+        every = [*own, *asked.values()]
+        called.__signature__ = signature.replace(parameters=every)  # type: ignore[attr-defined]
+        called.__annotations__ = {one.name: one.annotation for one in every} | {"return": None}
         return called
 
     return decorate
 
 
-def move(loaded: LoadedModel, device: str) -> None:
-    """Put a network on a device.
+def with_network(**changed: Any) -> Callable[[Command], Command]:
+    """Give a command the options that name a network and say how to feed it, and `network`, which loads it."""
+    return sharing("network", _named, **changed)
 
-    Args:
-        loaded: the network.
-        device: as torch names it.
 
-    Raises:
-        typer.BadParameter: if it cannot be there.
-    """
+def _move(loaded: LoadedModel, device: str) -> None:
     try:
         loaded.model.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:

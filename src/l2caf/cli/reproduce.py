@@ -1,15 +1,17 @@
 """Commands that repeat the paper's figures and tables."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Lines
 
-from l2caf.cli.options import Device, Network, Pictures, progress, with_network
+from l2caf.cli.options import Device, Network, Pictures, progress, sharing, with_network
 from l2caf.data.digit_scenes import DigitScenes
 from l2caf.data.pictures import find_pictures, read_picture
 from l2caf.experiments.figure11 import draw as draw_figure11
@@ -17,6 +19,7 @@ from l2caf.experiments.figure12 import NETWORKS, costs
 from l2caf.experiments.figure12 import figure12 as make_figure12
 from l2caf.experiments.sanity import Mode, figure, summary
 
+Table = Annotated[Path, typer.Option("--output", "-o", help="Folder; a run that stopped is taken up.")]
 Figure = Annotated[Path, typer.Option("--output", "-o", help="Picture file.")]
 
 app = typer.Typer(no_args_is_help=True, help="The paper's figures and tables.")
@@ -36,7 +39,7 @@ def figure9(
 
     with progress() as report:
         rows = make_figure9(output, weights=weights, joint=joint, report=partial(report, "training"))
-    table = Table("event", "loss", "loss of the uniform filter")
+    table = Lines("event", "loss", "loss of the uniform filter")
     for event, loss, uniform in rows:
         table.add_row(event, f"{loss:.3g}", f"{uniform:.3g}")
     Console().print(table)
@@ -44,7 +47,7 @@ def figure9(
 
 
 @app.command()
-@with_network("embedded/digits")
+@with_network(model="embedded/digits")
 def figure10(
     paths: Pictures = None,
     output: Figure = Path("figure10.png"),
@@ -60,7 +63,7 @@ def figure10(
     rows = figure(
         _pictures(paths), loaded, methods.split(","), output, mode=mode, every=every, seeds=tuple(range(seeds))
     )
-    table = Table("method", "drawn anew", "rank correlation", "SSIM")
+    table = Lines("method", "drawn anew", "rank correlation", "SSIM")
     for name, stage, rank, ssim in summary(rows):
         table.add_row(name, stage, f"{rank:.2f}", f"{ssim:.2f}")
     Console().print(table)
@@ -68,7 +71,7 @@ def figure10(
 
 
 @app.command()
-@with_network("embedded/digits")
+@with_network(model="embedded/digits")
 def figure11(
     paths: Pictures = None,
     output: Figure = Path("figure11.png"),
@@ -78,7 +81,7 @@ def figure11(
     """One class-oblivious map of each picture under each constraint."""
     loaded = network()
     images = _pictures(paths)
-    table = Table("constraint", *(f"loss {number}" for number in range(1, len(images) + 1)))
+    table = Lines("constraint", *(f"loss {number}" for number in range(1, len(images) + 1)))
     for name, losses in draw_figure11(images, loaded, output).items():
         table.add_row(name, *(f"{loss:.4g}" for loss in losses))
     Console().print(table)
@@ -92,7 +95,7 @@ def figure12(
 ) -> None:
     """Time of a class-oblivious map: the paper's descent, vanilla and fast, and ours, in forward passes."""
     timings = make_figure12(output, networks=networks or NETWORKS)
-    table = Table("network", *costs(timings[0]), "in forward passes of")
+    table = Lines("network", *costs(timings[0]), "in forward passes of")
     for one in timings:
         table.add_row(one.name, *(f"{cost:.3g}" for cost in costs(one).values()), f"{one.forward_s:.3f} s")
     Console().print(table)
@@ -102,7 +105,7 @@ def figure12(
 @app.command()
 def table1(
     dataset: Annotated[str, typer.Option("--data", help="ilsvrc:ROOT, or digits, which needs no download.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; a run that stopped is taken up.")],
+    output: Table,
 ) -> None:
     """Localisation without fine-tuning: Grad-CAM beside L2-CAF, the paper's figures beside ours."""
     from l2caf.experiments.table1 import table1 as make_table1  # noqa: PLC0415  (an extra)
@@ -114,49 +117,57 @@ def table1(
     typer.echo(str(output / "table1.md"))
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What tables of trained networks ask alike."""
+
+    weights: Annotated[
+        Path | None, typer.Option(help="Folder of NETWORK.safetensors, such as vgg16-adl; what is missing is trained.")
+    ] = None
+    networks: Annotated[str, typer.Option(help="Such as googlenet,vgg16-adl; else all.")] = ""
+    seeds: Annotated[str, typer.Option(help="Such as 0,1,2, which is the default for digits; else 0.")] = ""
+    device: Device = "cpu"
+
+    def plan(self) -> dict[str, Any]:
+        """The same in a table's own types."""
+        networks, seeds = _named(self.networks), _seeds(self.seeds)
+        return {"weights": self.weights, "networks": networks, "seeds": seeds, "device": self.device}
+
+
 @app.command()
+@sharing("trained", Trained)
 def table2(
     dataset: Annotated[str, typer.Option("--data", help="cub:ROOT, ilsvrc:ROOT, or digits: no download.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; a run that stopped is taken up.")],
-    weights: Annotated[
-        Path | None, typer.Option(help="Folder of vgg16-adl.safetensors and the like; what is missing is trained.")
-    ] = None,
-    networks: Annotated[str, typer.Option(help="Such as vgg16-gap,vgg16-adl; else all.")] = "",
-    seeds: Annotated[str, typer.Option(help="Such as 0,1,2, which is the default for digits; else 0.")] = "",
-    device: Device = "cpu",
+    output: Table,
+    *,
+    trained: Callable[[], Trained],
 ) -> None:
     """Localisation by networks fine-tuned for it: GAP, ADL and ACoL, the paper's figures beside ours."""
     from l2caf.experiments.table2 import Plan  # noqa: PLC0415  (an extra)
     from l2caf.experiments.table2 import table2 as make_table2  # noqa: PLC0415
     from l2caf.experiments.tables import as_markdown  # noqa: PLC0415
 
-    chosen = tuple(filter(None, networks.split(",")))
-    plan = Plan(weights, chosen, _seeds(seeds), device=device)
     with progress() as report:
-        rows = make_table2(dataset, output, plan, report=report)
+        rows = make_table2(dataset, output, Plan(**trained().plan()), report=report)
     typer.echo(as_markdown(rows))
     typer.echo(str(output / "table2.md"))
 
 
 @app.command()
+@sharing("trained", Trained)
 def table3(
     dataset: Annotated[str, typer.Option("--data", help="cub:ROOT, cars:ROOT, or digits: no download.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; a run that stopped is taken up.")],
-    weights: Annotated[
-        Path | None, typer.Option(help="Folder of resnet50-npair.safetensors and the like; what is missing is trained.")
-    ] = None,
-    networks: Annotated[str, typer.Option(help="Such as googlenet; else both.")] = "",
+    output: Table,
     losses: Annotated[str, typer.Option(help="Such as npair; else both.")] = "triplet,npair",
-    seeds: Annotated[str, typer.Option(help="Such as 0,1,2, which is the default for digits; else 0.")] = "",
-    device: Device = "cpu",
+    *,
+    trained: Callable[[], Trained],
 ) -> None:
     """Localisation by retrieval networks: Grad-CAM and Grad-CAM-abs beside L2-CAF, the paper's figures beside ours."""
     from l2caf.experiments.table3 import Plan, as_markdown  # noqa: PLC0415  (an extra)
     from l2caf.experiments.table3 import table3 as make_table3  # noqa: PLC0415
 
-    plan = Plan(weights, _named(networks), _named(losses), _seeds(seeds), device=device)
     with progress() as report:
-        rows = make_table3(dataset, output, plan, report=report)
+        rows = make_table3(dataset, output, Plan(**trained().plan(), losses=_named(losses)), report=report)
     typer.echo(as_markdown(rows))
     typer.echo(str(output / "table3.md"))
 

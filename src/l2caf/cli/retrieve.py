@@ -6,30 +6,16 @@ from typing import Annotated
 
 import typer
 
-from l2caf.cli.options import (
-    Arguments,
-    Card,
-    Device,
-    Fitting,
-    Layer,
-    Model,
-    Numbers,
-    Size,
-    Weights,
-    card_of,
-    move,
-    progress,
-)
-from l2caf.models import load
+from l2caf.cli.options import Layer, Network, progress, with_network
 from l2caf.retrieval.search import Metric
 from l2caf.retrieve import Options
 from l2caf.retrieve import retrieve as run_retrieve
 
 
+@with_network()
 def retrieve(
     query: Annotated[Path, typer.Argument(help="A picture.")],
     gallery: Annotated[Path, typer.Option(help="Folder of pictures to search.")],
-    model: Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the results.")],
     k: Annotated[int, typer.Option("-k", help="How many matches.", min=1)] = 5,
     metric: Annotated[Metric, typer.Option(help="cosine or euclidean.")] = "cosine",
@@ -37,22 +23,14 @@ def retrieve(
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings; else ~/.cache/l2caf.")] = None,
     batch_size: Annotated[int, typer.Option(help="Pictures per pass.", min=1)] = 16,
     workers: Annotated[int, typer.Option(help="Processes that read pictures.", min=0)] = 0,
-    device: Device = "cpu",
-    weights: Weights = None,
-    card: Card = None,
-    model_arg: Arguments = None,
-    size: Size = None,
-    mean: Numbers = None,
-    std: Numbers = None,
-    fit: Fitting = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
+    *,
+    network: Network,
 ) -> None:
     """Find the pictures of a folder that are most like one, and what makes them so."""
-    loaded = load(model, weights=weights, card=card_of(card, model_arg, size, mean, std, fit))
-    move(loaded, device)
     options = Options(k, metric, layer, cache, batch_size, workers, overwrite)
     with progress() as report:
-        found = run_retrieve(query, gallery, loaded, output, options, report=partial(report, "pictures"))
+        found = run_retrieve(query, gallery, network(), output, options, report=partial(report, "pictures"))
     notes = [found.note] * bool(found.note) + [f"left out {file}: a copy" for file in found.copies]
     for line in [*notes, *(f"skipped {name}: {reason}" for name, reason in found.skipped)]:
         typer.echo(line, err=True)

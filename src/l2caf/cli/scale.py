@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 import typer
 from PIL import Image
 
-from l2caf.cli.options import Device, Layer, Network, move, progress, with_network
+from l2caf.cli.options import Constraint, Layer, Network, WeightOfOthers, progress, with_network
 from l2caf.models.card import read_labels
-from l2caf.objectives import Others
 
 Results = Annotated[Path, typer.Argument(help="Folder that `l2caf run` wrote.")]
 
@@ -24,8 +23,8 @@ def run(
     targets: Annotated[str, typer.Option(help="none (class-oblivious), top1, top5, ...")] = "none",
     what: Annotated[str, typer.Option(help="What to keep: some of filter,heatmap,box,overlay.")] = "filter,box",
     layer: Layer = None,
-    constraint: Annotated[str, typer.Option(help="l2, l1, softmax or gaussian.")] = "l2",
-    others: Annotated[Others, typer.Option(help="Eq. 2's other classes: sum (as printed) or mean.")] = "sum",
+    constraint: Constraint = "l2",
+    others: WeightOfOthers = "sum",
     solver: Annotated[str, typer.Option(help="auto, exact, quasi-newton or descent.")] = "auto",
     compare: Annotated[
         str, typer.Option(help="Also the agreement with cam, gradcam or gradcam-abs; or none.")
@@ -39,7 +38,6 @@ def run(
     actors: Annotated[int, typer.Option(help="Ray: processes that compute.", min=1)] = 1,
     cpus: Annotated[float, typer.Option("--cpus-per-actor", help="Ray: CPUs of each.", min=0)] = 1,
     gpus: Annotated[float, typer.Option("--gpus-per-actor", help="Ray: GPUs of each.", min=0)] = 0,
-    device: Device = "cpu",
     threads: Annotated[
         int | None, typer.Option(help="CPU threads that compute, else one a core; a run keeps to its own.", min=1)
     ] = None,
@@ -65,8 +63,7 @@ def run(
 
         chosen: OnRay | Local = OnRay(address, actors, cpus, gpus, workers)
     else:
-        move(loaded, device)
-        chosen = Local(workers, device, threads)
+        chosen = Local(workers, str(loaded.device), threads)
     with progress() as report:
         outcome = run_all(pictures, loaded, output, options, engine=chosen, report=partial(report, "pictures"))
     if outcome.n_failures:

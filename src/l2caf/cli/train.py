@@ -1,18 +1,48 @@
 """Commands that train networks."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from l2caf.cli.options import Device, Size, progress
+from l2caf.cli.options import Device, Size, progress, sharing
 from l2caf.training import Options, Precision
 
 app = typer.Typer(no_args_is_help=True, help="Train networks.")
 
 
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every training asks alike."""
+
+    batch_size: Annotated[int, typer.Option(help="Pictures per step.", min=1)] = 32
+    workers: Annotated[int, typer.Option(help="Processes that read pictures.", min=0)] = 0
+    size: Size = None
+    device: Device = "cpu"
+    precision: Annotated[Precision, typer.Option(help="no, bf16 or fp16.")] = "no"
+    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0
+    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 200
+    pretrained: Annotated[bool, typer.Option(help="Start from ImageNet's weights, not at random.")] = True
+    backbone: Annotated[Path | None, typer.Option(help="Their file; else the library's download.")] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Take up a run that stopped.")] = False
+
+    @property
+    def feeding(self) -> dict[str, Any]:
+        """What a request takes of it."""
+        names = ("batch_size", "workers", "size", "pretrained", "backbone")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """What options take of it."""
+        return {name: getattr(self, name) for name in ("precision", "device", "seed", "save_every")}
+
+
 @app.command()
+@sharing("common", Common)
 def wsol(
     dataset: Annotated[str, typer.Option("--data", help="cub:ROOT, ilsvrc:ROOT, a folder per class, or digits.")],
     arch: Annotated[str, typer.Option(help="vgg16-gap, resnet50-se, googlenet or digits.")],
@@ -20,33 +50,25 @@ def wsol(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     steps: Annotated[int, typer.Option(help="Batches to learn from; else as many as --epochs takes.", min=0)] = 0,
     epochs: Annotated[int, typer.Option(help="Passes over the pictures.", min=1)] = 50,
-    batch_size: Annotated[int, typer.Option(help="Pictures per step.", min=1)] = 32,
     learning_rate: Annotated[float, typer.Option(help="Of the trunk; new layers learn ten times as fast.")] = 1e-3,
-    workers: Annotated[int, typer.Option(help="Processes that read pictures.", min=0)] = 0,
-    size: Size = None,
-    device: Device = "cpu",
-    precision: Annotated[Precision, typer.Option(help="no, bf16 or fp16.")] = "no",
-    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
-    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 200,
-    pretrained: Annotated[bool, typer.Option(help="Start from ImageNet's weights, not at random.")] = True,
-    backbone: Annotated[Path | None, typer.Option(help="Their file; else the library's download.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Take up a run that stopped.")] = False,
+    *,
+    common: Callable[[], Common],
 ) -> None:
     """Fine-tune a network for localisation by GAP, ADL or ACoL, as in Table 2."""
     from l2caf.experiments.train_wsol import WEIGHTS, Request, network  # noqa: PLC0415  (an extra)
     from l2caf.experiments.train_wsol import train_wsol as run_training  # noqa: PLC0415
 
-    request = Request(dataset, network(arch, method), epochs, batch_size, workers, size, pretrained, backbone)
-    options = Options(
-        steps, learning_rate, precision=precision, device=device, seed=seed, save_every=save_every
-    )  # fmt: skip
+    asked = common()
+    request = Request(dataset, network(arch, method), epochs, **asked.feeding)
+    options = Options(steps, learning_rate, **asked.running)
     with progress() as report:
-        result = run_training(request, options, output, resume=resume, report=partial(report, "steps"))
+        result = run_training(request, options, output, resume=asked.resume, report=partial(report, "steps"))
     typer.echo(f"top-1 error {result.best:.2%} at step {result.best_step}")
     typer.echo(str(output / WEIGHTS))
 
 
 @app.command()
+@sharing("common", Common)
 def retrieval(
     dataset: Annotated[str, typer.Option("--data", help="cub:ROOT, cars:ROOT, sop:ROOT, folder:ROOT, or digits.")],
     arch: Annotated[str, typer.Option(help="resnet50, googlenet, digits, or any other network's name.")],
@@ -54,29 +76,20 @@ def retrieval(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     steps: Annotated[int, typer.Option(help="Batches to learn from.", min=1)] = 5000,
     dimensions: Annotated[int, typer.Option(help="Of the embedding.", min=1)] = 128,
-    batch_size: Annotated[int, typer.Option(help="Pictures per step.", min=1)] = 32,
     learning_rate: Annotated[
         float, typer.Option(help="Of the trunk; the linear layer learns ten times as fast.")
     ] = 1e-4,
-    workers: Annotated[int, typer.Option(help="Processes that read pictures.", min=0)] = 0,
-    size: Size = None,
-    device: Device = "cpu",
-    precision: Annotated[Precision, typer.Option(help="no, bf16 or fp16.")] = "no",
-    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
-    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 200,
-    pretrained: Annotated[bool, typer.Option(help="Start from the classifier's weights, not at random.")] = True,
-    backbone: Annotated[Path | None, typer.Option(help="Their file; else the library's download.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Take up a run that stopped.")] = False,
+    *,
+    common: Callable[[], Common],
 ) -> None:
     """Train an embedding network by triplets or N-pairs, as in Table 3."""
     from l2caf.experiments.train_retrieval import Request, train_retrieval  # noqa: PLC0415  (an extra)
     from l2caf.experiments.train_wsol import WEIGHTS  # noqa: PLC0415
 
-    request = Request(dataset, arch, loss, dimensions, batch_size, workers, size, pretrained, backbone)
-    options = Options(
-        steps, learning_rate, optimiser="adamw", precision=precision, device=device, seed=seed, save_every=save_every
-    )  # fmt: skip
+    asked = common()
+    request = Request(dataset, arch, loss, dimensions, **asked.feeding)
+    options = Options(steps, learning_rate, optimiser="adamw", **asked.running)
     with progress() as report:
-        result = train_retrieval(request, options, output, resume=resume, report=partial(report, "steps"))
+        result = train_retrieval(request, options, output, resume=asked.resume, report=partial(report, "steps"))
     typer.echo(f"Recall@1 {1 - result.best:.1%} at step {result.best_step}, on pictures that were not learnt from")
     typer.echo(str(output / WEIGHTS))

@@ -8,14 +8,13 @@ import typer
 
 from l2caf.attention import L2CAF
 from l2caf.cli.explain import parse_target
-from l2caf.cli.options import Arguments, Card, Fitting, Layer, Model, Numbers, Size, Weights, card_of, progress
-from l2caf.models import load
-from l2caf.objectives import ClassSpecific, Others
+from l2caf.cli.options import LEFT_OUT, Layer, Network, WeightOfOthers, progress, with_network
+from l2caf.objectives import ClassSpecific
 
 
+@with_network()
 def video(
     path: Annotated[Path, typer.Argument(metavar="FILM", help="A film, or a folder of frames.")],
-    model: Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the results.")],
     target: Annotated[str, typer.Option(help="top1, class numbers as 208,324, or none.")] = "none",
     frames: Annotated[
@@ -24,20 +23,15 @@ def video(
     clips: Annotated[int, typer.Option(help="Into how many a film is cut, for a network of clips.", min=1)] = 1,
     joint: Annotated[bool, typer.Option("--joint", help="One filter over all frames: which one matters.")] = False,
     layer: Layer = None,
-    others: Annotated[Others, typer.Option(help="Eq. 2's other classes: sum (as printed) or mean.")] = "sum",
-    weights: Weights = None,
-    card: Card = None,
-    model_arg: Arguments = None,
-    size: Size = None,
-    mean: Numbers = None,
-    std: Numbers = None,
-    fit: Fitting = None,
+    others: WeightOfOthers = "sum",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
+    *,
+    network: Network,
 ) -> None:
     """Show where a network looks in a film, frame by frame, as MP4, GIF and film strip."""
     from l2caf.video import Sampling, explain_film  # noqa: PLC0415  (half a second to import)
 
-    loaded = load(model, weights=weights, card=card_of(card, model_arg, size, mean, std, fit))
+    loaded = network()
     caf = L2CAF(loaded.model, layer, objective=ClassSpecific(others), joint=joint)
     run = partial(explain_film, sampling=Sampling(frames, clips, parse_target(target)), overwrite=overwrite)
     with progress() as report:
@@ -45,24 +39,22 @@ def video(
     typer.echo(str(folder / "attention.mp4"))
 
 
+@with_network(size=LEFT_OUT, mean=LEFT_OUT, std=LEFT_OUT, fit=LEFT_OUT)
 def volume(
     path: Annotated[Path, typer.Argument(metavar="SCAN", help="A NIfTI file: .nii, .nii.gz.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="package.module:constructor, or torchvision/r3d_18.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the results.")],
     target: Annotated[str, typer.Option(help="top1, class numbers, or none.")] = "none",
     shape: Annotated[str | None, typer.Option(help="What the network takes, as 64,128,128; else the scan's.")] = None,
     layer: Layer = None,
-    weights: Weights = None,
-    model_arg: Arguments = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
+    *,
+    network: Network,
 ) -> None:
     """Show where a network looks in a scan, as slices, projections and a NIfTI map."""
     from l2caf.video import explain_volume  # noqa: PLC0415  (half a second to import)
 
-    caf = L2CAF(load(model, weights=weights, card=card_of(None, model_arg, None)).model, layer)
-    folder = explain_volume(
-        path, caf, output, size=_shape(shape), target=parse_target(target), overwrite=overwrite
-    )  # fmt: skip
+    size, wanted = _shape(shape), parse_target(target)
+    folder = explain_volume(path, L2CAF(network().model, layer), output, size=size, target=wanted, overwrite=overwrite)
     typer.echo(str(folder / "slices.png"))
 
 

@@ -47,9 +47,9 @@ def draw(images: Sequence[Image.Image], loaded: LoadedModel, path: Path) -> dict
         picture = seen(image, region, feeding["size"])
         row = [picture]
         for name, constraint in COLUMNS.items():
-            attention = L2CAF(loaded.model, constraint=constraint)(inputs[None])
+            attention = L2CAF(loaded.model, constraint=constraint)(inputs[None].to(loaded.device))
             losses[name].append(float(attention.loss))
-            row.append(pictures.overlay(picture, attention.heatmap()[0, 0].numpy()))
+            row.append(pictures.overlay(picture, attention.heatmap()[0, 0].cpu().numpy()))
         rows.append(row)
     write_grid(path, ["picture", *COLUMNS], rows)
     return losses

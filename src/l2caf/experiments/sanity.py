@@ -210,7 +210,7 @@ def figure(  # noqa: PLR0913  (what a figure is made of)
     """
     feeding = loaded.card.feeding
     prepared = [prepare(image, **feeding) for image in images]
-    inputs = torch.stack([tensor for tensor, _ in prepared])
+    inputs = torch.stack([tensor for tensor, _ in prepared]).to(loaded.device)
     shown = [seen(image, region, feeding["size"]) for image, (_, region) in zip(images, prepared, strict=True)]
     kept: dict[tuple[str, str, int], Tensor] = {}
     rows = sanity(

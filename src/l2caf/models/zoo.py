@@ -56,6 +56,12 @@ class LoadedModel:
     card: ModelCard
 
     @property
+    def device(self) -> torch.device:
+        """Where the network is; the CPU if it has no parameters."""
+        parameter = next(self.model.parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device
+
+    @property
     def fingerprint(self) -> str:
         """A short name for the weights as they are now."""
         return storage.digest(

@@ -51,12 +51,7 @@ class Job:
 def probe(loaded: LoadedModel) -> torch.Tensor:
     """A fixed input (1, 3, h, w) of noise on which layers are found, so that no picture decides on them."""
     noise = torch.randn(1, 3, *loaded.card.feeding["size"], generator=torch.Generator().manual_seed(0))
-    return noise.to(_device(loaded))
-
-
-def _device(loaded: LoadedModel) -> torch.device:
-    parameter = next(loaded.model.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
+    return noise.to(loaded.device)
 
 
 def _silent(done: int) -> None:
@@ -77,7 +72,7 @@ def write_shards(job: Job, shards: Sequence[int], *, workers: int = 0, report: C
         RunError: if the run cannot go on.
         StorageError: if a shard cannot be written; those before it are.
     """
-    options, device = job.options, _device(job.loaded)
+    options, device = job.options, job.loaded.device
     caf = options.explainer(job.loaded.model)
     batches = [
         batch

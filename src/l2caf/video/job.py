@@ -151,7 +151,7 @@ class _Explainer:
     def __call__(self, part: list[tuple[float, Image.Image]]) -> None:
         """Frames of one clip, or some of a film for a network of pictures, with their times."""
         prepared = [prepare(picture, **self.loaded.card.feeding) for _, picture in part]
-        inputs = torch.stack([tensor for tensor, _ in prepared])
+        inputs = torch.stack([tensor for tensor, _ in prepared]).to(self.loaded.device)
         clip = _as_clip(inputs, self.loaded, self.sampling) if self.loaded.card.frames else inputs
         attention = self.caf(clip, self.sampling.target)
         shown = [_view(picture, region) for (_, picture), (_, region) in zip(part, prepared, strict=True)]

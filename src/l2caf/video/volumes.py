@@ -43,7 +43,8 @@ def explain_volume(
     """
     volume = read_volume(path)
     first = next((module for module in caf.model.modules() if isinstance(module, nn.Conv3d)), None)
-    attention = caf(as_input(volume, size, 1 if first is None else first.in_channels), target)
+    inputs = as_input(volume, size, 1 if first is None else first.in_channels)
+    attention = caf(inputs if first is None else inputs.to(first.weight.device), target)
     if len(attention.grid) != 3:
         raise LayerError(f"layer {attention.layer!r} has a grid of {attention.grid}; expected depth, height and width")
     heat = attention.heatmap(volume.values.shape)[0, 0].cpu().numpy().astype(np.float64)

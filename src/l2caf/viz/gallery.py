@@ -13,8 +13,18 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from l2caf.errors import StorageError
-from l2caf.viz.page import counted, escaped, four_digits, heat_uri, jpeg_uri, part, script_hash, term, where
+from l2caf.viz.page import (
+    colour_scale,
+    counted,
+    escaped,
+    four_digits,
+    heat_uri,
+    jpeg_uri,
+    part,
+    term,
+    where,
+    write_page,
+)
 
 SHOWN_PX: Final = 320  # longest side of a picture
 PLOT: Final = (640, 120)  # of the histogram, in its own units
@@ -99,29 +109,22 @@ def write_gallery(path: Path, title: str, overview: Overview, cards: Sequence[Ca
     Raises:
         StorageError: if the file cannot be written.
     """
-    script = part("gallery.js")
     labels = sorted({card.label for card in cards})
-    page = Template(part("gallery.html")).substitute(
+    body = Template(part("gallery.html")).substitute(
         title=escaped(title),
         lede=escaped(overview.lede),
         settings="".join(term(name, escaped(value)) for name, value in overview.settings.items() if value),
         counts="".join(term(name, escaped(value)) for name, value in overview.counts.items()),
         losses="" if overview.losses is None else _histogram(overview.losses),
         certificates=_certificates(overview.certificates),
-        scale=heat_uri(np.linspace(0, 1, 256)[None].repeat(2, axis=0), opaque=True),
+        scale=colour_scale(),
         sample=escaped(overview.sample),
         lists=_lists(cards, overview.n_failures),
         classes="".join(f'<option value="{n}">{escaped(label)}</option>' for n, label in enumerate(labels)),
         cards="\n".join(_card(number, card, labels) for number, card in enumerate(cards)),
         failures=_failures(overview.failures, overview.n_failures),
-        style=part("report.css") + part("gallery.css"),
-        script=script,
-        script_hash=script_hash(script),
     )
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_page(path, title, part("report.css") + part("gallery.css"), body, part("gallery.js"))
 
 
 def _histogram(losses: Histogram) -> str:

@@ -10,6 +10,8 @@ import html
 import io
 import unicodedata
 from importlib.resources import files
+from pathlib import Path
+from string import Template
 from typing import Final
 
 import numpy as np
@@ -17,6 +19,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from l2caf import pictures
+from l2caf.errors import StorageError
 
 HEAT_PX: Final = 160  # longest side of a map in a page: it is smooth, and the browser enlarges it
 REORDERING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -81,6 +84,29 @@ def heat_uri(heat: Float[np.ndarray, "h w"], *, opaque: bool = False) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def script_hash(script: str) -> str:
-    """What a content security policy allows a script by."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def colour_scale() -> str:
+    """From no weight to most, as `heat_uri`."""
+    return heat_uri(np.linspace(0, 1, 256)[None].repeat(2, axis=0), opaque=True)
+
+
+def write_page(path: Path, title: str, style: str, body: str, script: str) -> None:
+    """Write a page that fetches nothing and runs no script but its own.
+
+    Args:
+        path: the HTML file; its folder exists.
+        title: as text.
+        style: CSS.
+        body: HTML, with everything foreign in it escaped.
+        script: JavaScript, to run at the end.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    script_hash = "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = Template(part("page.html")).substitute(
+        title=escaped(title), style=style, body=body, script=script, script_hash=script_hash
+    )
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error

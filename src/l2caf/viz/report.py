@@ -15,8 +15,18 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from l2caf.errors import StorageError
-from l2caf.viz.page import counted, escaped, four_digits, heat_uri, jpeg_uri, part, script_hash, term, where
+from l2caf.viz.page import (
+    colour_scale,
+    counted,
+    escaped,
+    four_digits,
+    heat_uri,
+    jpeg_uri,
+    part,
+    term,
+    where,
+    write_page,
+)
 
 SHOWN_PX: Final = 512  # longest side of a picture in the page
 NEGATIVE_SHARE: Final = 0.05  # beyond it a map is marked: |f| then also shows what speaks against
@@ -100,24 +110,17 @@ def write_report(path: Path, title: str, summary: Summary, entries: Sequence[Ent
     """
     panels = [panel for entry in entries for panel in entry.panels]
     certificates = list(dict.fromkeys(panel.certificate for panel in panels))
-    script = part("report.js")
-    page = Template(part("report.html")).substitute(
+    body = Template(part("report.html")).substitute(
         title=escaped(title),
         lede=_lede(len(entries), len(panels), len(summary.skipped)),
         settings="".join(term(name, escaped(value)) for name, value in summary.settings.items() if value),
-        scale=heat_uri(np.linspace(0, 1, 256)[None].repeat(2, axis=0), opaque=True),
+        scale=colour_scale(),
         legend=_legend(panels, certificates),
         skipped=_skipped(summary.skipped),
         contents=_contents(entries),
         entries="\n".join(_entry(number, entry, certificates) for number, entry in enumerate(entries)),
-        style=part("report.css"),
-        script=script,
-        script_hash=script_hash(script),
     )
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_page(path, title, part("report.css"), body, part("report.js"))
 
 
 def _lede(n_entries: int, n_panels: int, n_skipped: int) -> str:
