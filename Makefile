@@ -33,10 +33,12 @@ test: lint ## lint, then every test
 
 DEVICE ?= cpu
 MOBILENET ?=  # weights of timm's mobilenetv2_100, for its rows
+CLIPS ?=  # weights of train_clips, for the Figure 8 network
 bench: $(VENV)/installed-dev ## cost of a map beside peers, the paper's descent and a plain loop, for hours: out/bench
 	$(BIN)/python -m benchmarks.speed --output out/bench --device $(DEVICE)
 	$(BIN)/python -m benchmarks.inner --output out/bench --device $(DEVICE) --vanilla $(if $(MOBILENET),--mobilenet $(MOBILENET))
 	$(BIN)/python -m benchmarks.evaluate --output out/bench
+	$(BIN)/python -m benchmarks.video --output out/bench/video $(if $(CLIPS),--weights $(CLIPS))
 	$(BIN)/python -m benchmarks.scale --output out/bench --device $(DEVICE)
 
 coverage: $(VENV)/installed-dev ## every family of timm, torchvision and transformers, for hours: docs/results/coverage

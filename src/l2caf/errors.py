@@ -65,7 +65,7 @@ class WeightsError(L2CAFError, ValueError):
 
 
 class ModelError(L2CAFError, ValueError):
-    """No network of that name is known."""
+    """No network of that name is known, or it does not take what it is given."""
 
 
 class DataError(L2CAFError, ValueError):

@@ -107,3 +107,15 @@ def test_a_segmentation_of_volumes_is_explained_through_its_skip_connection() ->
     assert attention.grid == (6, 8, 8)
     weights = attention.filter.square()[:, 0]
     assert bool((weights[:, 3:, 4:, 4:].sum((1, 2, 3)) > 0.99).all())  # nothing else reaches the block
+
+
+def test_a_grid_too_large_for_a_matrix_of_its_pairs_is_searched_and_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    caf = L2CAF(networks.seeded(UNet3d()), output=lambda maps: maps.mean((2, 3, 4)))
+    scan = torch.randn(1, 1, 20, 16, 24, generator=torch.Generator().manual_seed(0))
+    assert caf(scan).solver == "quasi-newton"  # affine, but 7680 positions
+    small = scan[..., :8, :8, :8]
+    exact = caf(small)
+    monkeypatch.setattr("l2caf.attention.solve.LARGEST_GRID", 511)
+    searched = caf(small)
+    assert (exact.solver, searched.solver) == ("exact", "quasi-newton")
+    assert torch.allclose(searched.loss, exact.loss, rtol=1e-4)

@@ -41,7 +41,8 @@ def test_the_table_has_a_row_per_method_and_the_figure_a_row_per_event(run: Path
     found = json.loads(json.dumps(table([run], 16)))
     assert 0 < found["chance"] < 0.3
     text = as_markdown(found)
-    for name in ("Grad-CAM", "Grad-CAM-abs", "L2-CAF", "L2-CAF, joint"):
+    assert len(found["runs"][0]) == 10  # its name, two figures of retrieval, seven methods
+    for name in ("Grad-CAM-abs", "L2-CAF, joint", "L2-CAF, what it lets through", "magnitude of the features alone"):
         assert f"| {name} |" in text
         assert all(0 <= value <= 1 for value in found["runs"][0][name])
     lines = figure9(tmp_path / "figure9.png", weights=run / WEIGHTS)

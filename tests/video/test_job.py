@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,8 @@ from tests.support.clips import clips, fusing
 from torch import nn
 
 from l2caf import L2CAF
-from l2caf.data.clips import open_film
-from l2caf.errors import DataError
+from l2caf.data.clips import Film, frames_at, open_film
+from l2caf.errors import DataError, ModelError
 from l2caf.models import LoadedModel, ModelCard, load
 from l2caf.video import Sampling, explain_film, frame_maps, frame_shares
 from l2caf.viz.film import mp4
@@ -95,6 +97,42 @@ def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 15 * 160 * 120 * 3  # 50 more frames would weigh three times that
+
+
+def folder_of(path: Path, sizes: list[tuple[int, int]]) -> Path:
+    path.mkdir()
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size, (9 * number, 90, 60)).save(path / f"{number}.png")
+    return path
+
+
+def test_frames_of_several_sizes_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    loaded = load("embedded/digits")
+    frames = folder_of(tmp_path / "frames", [(40, 30), (40, 30), (30, 40)])
+    with pytest.raises(DataError, match=r"frame at 0\.20 s has 30 x 40 pixels, those before it 40 x 30"):
+        explain_film(frames, loaded, L2CAF(loaded.model), tmp_path / "out")
+    assert [one.name for one in tmp_path.iterdir()] == ["frames"]
+
+
+def test_a_network_made_for_something_else_is_named_and_not_a_traceback(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(5, 2))
+    frames = folder_of(tmp_path / "frames", [(40, 30)])
+    with pytest.raises(ModelError, match=r"does not take an input of shape \(1, 3, 16, 16\): mat1 .*`frames` in its"):
+        explain_film(frames, LoadedModel(model, "m", ModelCard(size=(16, 16))), L2CAF(model), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_film_that_breaks_off_while_decoding_says_how_much_of_it_is_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(film: Film, times_s: Sequence[float]) -> Iterator[tuple[float, Image.Image]]:
+        return islice(frames_at(film, times_s), 3)
+
+    monkeypatch.setattr("l2caf.video.job.frames_at", broken)
+    loaded = load("embedded/digits")
+    path = folder_of(tmp_path / "frames", [(40, 30)] * 5)
+    explain_film(path, loaded, L2CAF(loaded.model), tmp_path / "out")
+    assert "damaged: of 5 frames chosen, 3 can be read" in caplog.text
 
 
 def test_frames_have_maps_and_a_joint_filter_says_which_matters() -> None:

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from tests.attention.test_volumes import VolumeClassifier
+from tests.attention.test_volumes import UNet3d, VolumeClassifier
 from tests.support import networks
+from torch import nn
 
 from l2caf import L2CAF, Attention
-from l2caf.data.volumes import Volume, read_volume
+from l2caf.data.volumes import Volume, as_input, read_volume
 from l2caf.errors import DataError, ModelError
 from l2caf.models import load
-from l2caf.video import explain_volume
+from l2caf.video import explain_volume, scores_of_volume
 from l2caf.viz.volume import projections, slices
 
 nibabel = pytest.importorskip("nibabel")
@@ -77,6 +79,28 @@ def test_what_is_no_scan_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected one volume"):
         read_volume(tmp_path / "four.nii")
     assert isinstance(read_volume(scan(tmp_path / "again.nii")), Volume)
+
+
+def test_a_segmentation_is_explained_by_its_scores_over_the_scan(tmp_path: Path) -> None:
+    model = networks.seeded(UNet3d())
+    path = scan(tmp_path / "scan.nii.gz")
+    folder = explain_volume(path, L2CAF(model, output=scores_of_volume), tmp_path / "out", target=1)
+    attention = Attention.load(folder / "attention")
+    assert attention.grid == (12, 16, 20)  # voxel by voxel: a matrix of 7680 outputs by 3840 weights
+    with torch.no_grad():
+        scores = model(as_input(read_volume(path)))[0]
+    wanted = scores[1] - scores[0]
+    assert torch.allclose(attention.filter[0, 0], wanted / wanted.norm(), atol=1e-4)
+
+
+def test_a_scan_of_a_size_that_the_network_does_not_take_is_refused(tmp_path: Path) -> None:
+    path = scan(tmp_path / "scan.nii.gz")
+    model = nn.Sequential(nn.Conv3d(1, 2, 3), nn.Flatten(), nn.Linear(7, 2))
+    with pytest.raises(ModelError, match=r"input of shape \(1, 1, 12, 16, 20\): mat1 .*`--shape D,H,W`"):
+        explain_volume(path, L2CAF(model), tmp_path / "out")
+    with pytest.raises(DataError, match=r"resampled to \(0, 8, 8\); expected .* at least 1"):
+        explain_volume(path, L2CAF(model), tmp_path / "out", size=(0, 8, 8))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_takes_a_network_of_the_users_own_code(tmp_path: Path) -> None:

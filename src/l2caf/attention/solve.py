@@ -26,6 +26,7 @@ from l2caf.tail import AffineResponse, Tail
 from l2caf.tail.response import probe_filters, rounding_of
 
 LARGEST_JACOBIAN: Final = 2**30  # bytes in float64, for all inputs of a batch
+LARGEST_GRID: Final = 5000  # positions; the matrix of pairs of them has 200 MB then, its eigenvectors cost a minute
 
 SolverName = Literal["auto", "exact", "quasi-newton", "descent"]
 Solver = SolverName | Descent | QuasiNewton
@@ -74,7 +75,7 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint) -> Sol
         inputs = sorted(set(inputs_of(tail, goal, missed).tolist()))
         raise SolverError(
             f"there is no closed form under {constraint.name} for inputs {inputs}: the tail is not affine, its output "
-            "is too large for a Jacobian, or the constraint has none with this objective; use solver='auto'"
+            "or grid is too large for a matrix, or the constraint has none with this objective; use solver='auto'"
         )
     found = _iterate(tail, goal, "quasi-newton", constraint, missed)
     solution = found if closed is None else merged(closed.solution, found, missed)
@@ -118,7 +119,8 @@ def _in_closed_form(problem: Linear | Quadratic | Cosine | TwoSided, constraint:
 def _has_closed_form(tail: Tail, goal: Goal, constraint: UnitL2) -> bool:
     """Whether there is one if the tail is affine. An output of a million pixels has products with J, but no J."""
     if isinstance(goal, SquaredGoal | CosineGoal):
-        return not constraint.nonnegative and 8 * goal.reference.numel() * tail.n_positions <= LARGEST_JACOBIAN
+        fits = 8 * goal.reference.numel() * tail.n_positions <= LARGEST_JACOBIAN and tail.n_positions <= LARGEST_GRID
+        return fits and not constraint.nonnegative
     return True
 
 

@@ -50,11 +50,15 @@ def volume(
     *,
     network: Network,
 ) -> None:
-    """Show where a network looks in a scan, as slices, projections and a NIfTI map."""
-    from l2caf.video import explain_volume  # noqa: PLC0415  (half a second to import)
+    """Show where a network looks in a scan, as slices, projections and a NIfTI map.
+
+    Of a segmentation, for its classes' scores averaged over the scan.
+    """
+    from l2caf.video import explain_volume, scores_of_volume  # noqa: PLC0415  (half a second to import)
 
     size, wanted = _shape(shape), parse_target(target)
-    folder = explain_volume(path, L2CAF(network().model, layer), output, size=size, target=wanted, overwrite=overwrite)
+    caf = L2CAF(network().model, layer, output=scores_of_volume)
+    folder = explain_volume(path, caf, output, size=size, target=wanted, overwrite=overwrite)
     typer.echo(str(folder / "slices.png"))
 
 

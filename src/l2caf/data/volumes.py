@@ -66,7 +66,12 @@ def as_input(volume: Volume, size: tuple[int, int, int] | None = None, channels:
 
     Returns:
         (1, channels, d, h, w), float32.
+
+    Raises:
+        DataError: if a size is not positive.
     """
+    if size is not None and min(size) < 1:
+        raise DataError(f"a scan cannot be resampled to {size}; expected depth, height and width of at least 1")
     values = torch.from_numpy(volume.values)[None, None]
     values = (values - values.mean()) / values.std().clamp_min(1e-6)
     if size is not None and size != volume.values.shape:

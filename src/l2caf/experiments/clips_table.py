@@ -6,17 +6,18 @@ DigitClips knows which digits define an event and where they are in every frame,
 maximum lies in such a digit's box (the pointing game, without tolerance), and as good as the box around its brightest
 region fits (IoU), at the threshold that suits the method best, as MaxBoxAcc has it. All methods get the same layer,
 between the shallow CNN and the LSTM, and the raw embedding; the Grad-CAMs differentiate the sum of its components, as
-Sec. 4.2 does.
+Sec. 4.2 does. The features' magnitude is there to tell what of a figure is the method's, and what the network's.
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from l2caf import pictures, storage
 from l2caf.attention import L2CAF
@@ -25,27 +26,44 @@ from l2caf.data.digit_clips import Clip, DigitClips
 from l2caf.data.digit_scenes import SIZE
 from l2caf.experiments.train_clips import LENGTHS, WEIGHTS, features_of, figures, trained
 from l2caf.localization import boxes, iou
+from l2caf.models.clips import ClipEmbedder
 
 BATCH: Final = 8  # clips
 FIGURES: Final = ("pointing", "on_distractor", "iou", "iou_50")
 LAYER: Final = "shallow"
 THRESHOLDS: Final = tuple(np.arange(0.1, 0.95, 0.1).round(1).tolist())  # shares of a map's maximum
 
-Maps = Callable[[Tensor], Float[Tensor, "b t h w"]]
 
+def maps_of(model: ClipEmbedder, features: Float[Tensor, "b t c h w"]) -> dict[str, Float[Tensor, "b t p q"]]:
+    """One map per frame by every method.
 
-def methods(model: nn.Module) -> dict[str, Maps]:
-    """From features (b, t, c, h, w) to one non-negative map per frame, by name of method."""
+    A filter's weight is no amount: where features are weak a large weight changes little, so that its maximum may lie
+    there. What it lets through, |f| ||A||, is in proportion, as the Grad-CAMs are, which add up features themselves.
 
-    def summed(output: Tensor) -> Tensor:
-        return output.sum(1, keepdim=True)
+    Args:
+        model: from features to embeddings.
+        features: of clips.
 
+    Returns:
+        Non-negative maps by name of method; the last knows nothing of the output.
+    """
+    with torch.no_grad():
+        magnitude = model.shallow(features.flatten(0, 1)).norm(dim=1).unflatten(0, features.shape[:2])
+    own = L2CAF(model, LAYER)(features).filter.abs()
+    joint = L2CAF(model, LAYER, joint=True)(features).filter[:, 0].abs()
     return {
-        "Grad-CAM": lambda x: GradCAM(model, LAYER, output=summed)(x, 0).map,
-        "Grad-CAM-abs": lambda x: GradCAMAbs(model, LAYER, output=summed)(x, 0).map,
-        "L2-CAF": lambda x: L2CAF(model, LAYER)(x).filter.abs(),
-        "L2-CAF, joint": lambda x: L2CAF(model, LAYER, joint=True)(x).filter[:, 0].abs(),
+        "Grad-CAM": GradCAM(model, LAYER, output=_summed)(features, 0).map,
+        "Grad-CAM-abs": GradCAMAbs(model, LAYER, output=_summed)(features, 0).map,
+        "L2-CAF": own,
+        "L2-CAF, joint": joint,
+        "L2-CAF, what it lets through": own * magnitude,
+        "L2-CAF, joint, what it lets through": joint * magnitude,
+        "magnitude of the features alone": magnitude,
     }
+
+
+def _summed(output: Float[Tensor, "b d"]) -> Float[Tensor, "b 1"]:
+    return output.sum(1, keepdim=True)
 
 
 def judged(
@@ -75,7 +93,9 @@ def _holds(some: Int[np.ndarray, "d 4"], x: np.integer[Any], y: np.integer[Any])
     return any(bool(x0 <= x < x1 and y0 <= y < y1) for x0, y0, x1, y1 in some)
 
 
-def localise(model: nn.Module, clips: Sequence[Clip], features: Float[Tensor, "n t c h w"]) -> dict[str, list[float]]:
+def localise(
+    model: ClipEmbedder, clips: Sequence[Clip], features: Float[Tensor, "n t c h w"]
+) -> dict[str, list[float]]:
     """Mean figures over all frames of all clips, by method.
 
     Args:
@@ -89,8 +109,8 @@ def localise(model: nn.Module, clips: Sequence[Clip], features: Float[Tensor, "n
     rows: dict[str, list[list[float]]] = {}
     for first in range(0, len(clips), BATCH):
         part = features[first : first + BATCH].float()
-        for name, maps in methods(model).items():
-            heat = pictures.resize(maps(part), (SIZE, SIZE)).numpy()
+        for name, maps in maps_of(model, part).items():
+            heat = pictures.resize(maps, (SIZE, SIZE)).numpy()
             for clip, frames in zip(clips[first : first + BATCH], heat, strict=False):
                 rows.setdefault(name, []).extend(map(judged, frames, clip.boxes, clip.distractors))
     return {name: _summary(np.asarray(found)) for name, found in rows.items()}

@@ -4,6 +4,7 @@ Frames are decoded, explained and written a batch at a time; only the filters, a
 strip and the GIF, stay in memory.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,7 +23,9 @@ from l2caf.attention.frames import sees_volumes
 from l2caf.attention.targets import Target
 from l2caf.data.clips import chosen_times, frames_at, open_film
 from l2caf.data.pictures import prepare, seen
+from l2caf.errors import DataError
 from l2caf.models import LoadedModel
+from l2caf.video.inputs import check_takes
 from l2caf.video.maps import frame_maps
 from l2caf.viz.animation import write_gif
 from l2caf.viz.film import Write, contoured, even, mp4
@@ -34,6 +37,7 @@ STRIP, GIF = 6, 48  # pictures in the film strip and the GIF
 GIF_PX: Final = 240
 LONGEST_SHOWN_S: Final = 2.0  # in the film that is written
 Report = Callable[[str, int, int], None]
+logger = logging.getLogger("l2caf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class _Kept:
     """What stays in memory of a film."""
 
     n: int
+    size: tuple[int, int] | None = None  # width and height of every frame
     strip: list[UInt8[np.ndarray, "h w 3"]] = field(default_factory=list)
     strip_times: list[float] = field(default_factory=list)
     small: list[UInt8[np.ndarray, "h w 3"]] = field(default_factory=list)
@@ -112,7 +117,8 @@ def explain_film(  # noqa: PLR0913  (what, with what, whereto; the rest by keywo
         The folder: attention.mp4, attention.gif, filmstrip.png, filters.npz, manifest.json.
 
     Raises:
-        DataError: if the film cannot be read.
+        DataError: if the film cannot be read, or its frames change in size.
+        ModelError: if the network does not take them.
         StorageError: if the folder exists or cannot be written.
         ExtraMissingError: if PyAV is not installed.
     """
@@ -127,6 +133,8 @@ def explain_film(  # noqa: PLR0913  (what, with what, whereto; the rest by keywo
             while part := list(islice(frames, sampling.per_clip(loaded))):
                 explain(part)
                 report("frames", len(kept.times), len(times))
+        if len(kept.times) < len(times):
+            logger.warning("%s is damaged: of %d frames chosen, %d can be read", path, len(times), len(kept.times))
         write_gif(folder / "attention.gif", kept.small)
         write_grid(folder / "filmstrip.png", [f"{time:.2f} s" for time in kept.strip_times], [kept.strip])
         storage.write_arrays(
@@ -150,9 +158,12 @@ class _Explainer:
 
     def __call__(self, part: list[tuple[float, Image.Image]]) -> None:
         """Frames of one clip, or some of a film for a network of pictures, with their times."""
+        self._check_sizes(part)
         prepared = [prepare(picture, **self.loaded.card.feeding) for _, picture in part]
         inputs = torch.stack([tensor for tensor, _ in prepared]).to(self.loaded.device)
         clip = _as_clip(inputs, self.loaded, self.sampling) if self.loaded.card.frames else inputs
+        if not self.kept.times:
+            check_takes(self.loaded.model, clip, "a network of clips says so by `frames` in its model card (`--card`)")
         attention = self.caf(clip, self.sampling.target)
         shown = [_view(picture, region) for (_, picture), (_, region) in zip(part, prepared, strict=True)]
         maps = _maps_of(attention, len(part), (shown[0].shape[0], shown[0].shape[1]))
@@ -162,6 +173,14 @@ class _Explainer:
             self.kept.frame(time, drawn, contoured(picture, heat))
         self.kept.filters.append(attention.filter.flatten(0, 1))
         self.kept.lines.append(_line(attention, [time for time, _ in part]))
+
+    def _check_sizes(self, part: list[tuple[float, Image.Image]]) -> None:
+        """Refuse frames of several sizes: a film is written in one."""
+        for time, picture in part:
+            self.kept.size = self.kept.size or picture.size
+            if picture.size != self.kept.size:
+                (width, height), (w, h) = picture.size, self.kept.size
+                raise DataError(f"the frame at {time:.2f} s has {width} x {height} pixels, those before it {w} x {h}")
 
 
 def _as_clip(inputs: Float[Tensor, "t 3 h w"], loaded: LoadedModel, sampling: Sampling) -> Tensor:

@@ -1,16 +1,33 @@
 """`l2caf volume`: a scan and a network in, the scan under its attention out."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from l2caf import storage
 from l2caf.attention import L2CAF
 from l2caf.attention.targets import Target
 from l2caf.data.volumes import as_input, read_volume, write_map
 from l2caf.errors import LayerError
+from l2caf.video.inputs import check_takes
 from l2caf.viz.volume import write_projections, write_slices
+
+
+def scores_of_volume(output: Any) -> Any:
+    """For `output=`: a segmentation's scores averaged over voxels; anything else as it is.
+
+    Voxel by voxel a segmentation has more outputs than a filter on its last layer has weights, and the matrix of the
+    two does not fit into memory.
+
+    Args:
+        output: what a network returned.
+
+    Returns:
+        (b, n) of scores (b, n, d, h, w).
+    """
+    return output.mean((2, 3, 4)) if isinstance(output, Tensor) and output.dim() == 5 else output
 
 
 def explain_volume(
@@ -37,6 +54,7 @@ def explain_volume(
 
     Raises:
         DataError: if the scan cannot be read.
+        ModelError: if the network does not take it.
         LayerError: if the filter has no depth.
         StorageError: if the folder exists or cannot be written.
         ExtraMissingError: if nibabel is not installed.
@@ -44,7 +62,9 @@ def explain_volume(
     volume = read_volume(path)
     first = next((module for module in caf.model.modules() if isinstance(module, nn.Conv3d)), None)
     inputs = as_input(volume, size, 1 if first is None else first.in_channels)
-    attention = caf(inputs if first is None else inputs.to(first.weight.device), target)
+    inputs = inputs if first is None else inputs.to(first.weight.device)
+    check_takes(caf.model, inputs, "name the size that it was made for (`--shape D,H,W`)")
+    attention = caf(inputs, target)
     if len(attention.grid) != 3:
         raise LayerError(f"layer {attention.layer!r} has a grid of {attention.grid}; expected depth, height and width")
     heat = attention.heatmap(volume.values.shape)[0, 0].cpu().numpy().astype(np.float64)
