@@ -1,5 +1,7 @@
 """The page of a run: what it says, how it is chosen, and that it works in a real browser."""
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from l2caf.errors import RunError
+from l2caf.errors import DataError, RunError, StorageError
 from l2caf.models import LoadedModel
 from l2caf.scale import Local, Options, open_source, results, run
 from l2caf.scale.report import write_report
@@ -109,6 +111,31 @@ def test_pictures_that_are_gone_and_runs_that_are_not_finished_are_said(
     assert "All 47 maps of the run." in text
 
 
+def test_a_run_without_any_map_has_a_page_that_says_why(digits: LoadedModel, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("nowhere.png\n", encoding="utf-8")
+    run(open_source(str(tmp_path / "list.txt")), digits, tmp_path / "run", OPTIONS, engine=Local(0))
+    assert write_report(results(tmp_path / "run"), tmp_path / "report.html") == 0
+    assert "nowhere.png is missing" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(DataError, match=r"row 0 does not exist; .* holds no rows"):
+        results(tmp_path / "run").row(0)
+
+
+def test_an_earlier_page_stays_whole_when_the_new_one_cannot_be_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "report.html").write_text("earlier", encoding="utf-8")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="cannot be written: No space left on device"):
+        write_report(results(folder), tmp_path / "report.html", n_shown=3)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == "earlier"
+    with pytest.raises(StorageError, match="cannot be written: Not a directory"):
+        write_report(results(folder), tmp_path / "report.html" / "a" / "b.html", n_shown=3)
+
+
 def test_hostile_names_are_shown_and_never_run(browser: Any, folder: Path, tmp_path: Path) -> None:
     assert write_report(results(folder), tmp_path / "all.html", n_shown=400) == 102
     browser.get((tmp_path / "all.html").as_uri())
@@ -144,6 +171,7 @@ def test_the_page_works_in_a_browser_by_mouse_and_keyboard(browser: Any, page: P
     table = browser.find_element("id", "errors").text
     assert "<img src=x onerror=alert(1)>\\u202egnp.png" in table
     assert "cannot be read as a picture" in table
+    assert browser.find_element("id", "count").text == "1 picture"
 
     browser.find_element("css selector", "input[value=all]").find_element("xpath", "..").click()
     option = browser.find_elements("css selector", "#label option")[1]
