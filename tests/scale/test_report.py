@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,13 @@ def browser() -> Iterator[Any]:
         pytest.skip("chromium and chromedriver are not installed")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1100,900"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--window-size=1100,900",
+    ):
         options.add_argument(argument)
     started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield started
@@ -145,6 +151,20 @@ def test_hostile_names_are_shown_and_never_run(browser: Any, folder: Path, tmp_p
     assert len(browser.find_elements("tag name", "script")) == 1
 
 
+def eventually(browser: Any, holds: Callable[[], bool]) -> None:
+    """Wait for a change of the page, however slow the machine is."""
+    ui = pytest.importorskip("selenium.webdriver.support.ui")
+    ui.WebDriverWait(browser, 60).until(lambda _: holds())
+
+
+def eventually_says(browser: Any, words: str) -> None:
+    eventually(browser, lambda: browser.find_element("id", "count").text == words)
+
+
+def chosen(browser: Any) -> str:
+    return str(browser.find_element("css selector", "input[name=list]:checked").get_attribute("value"))
+
+
 def shown(browser: Any) -> list[Any]:
     return [card for card in browser.find_elements("css selector", ".card") if card.is_displayed()]
 
@@ -154,28 +174,34 @@ def test_the_page_works_in_a_browser_by_mouse_and_keyboard(browser: Any, page: P
     assert browser.title == "Where the network looks"  # no name was run
     everything = shown(browser)
     assert len(everything) == 60
-    assert browser.find_element("id", "count").text == f"{len(everything)} maps"
+    numbers = [card.get_attribute("data-label") for card in everything]
+    eventually_says(browser, "60 maps")
     assert not browser.find_element("id", "errors").is_displayed()
 
     browser.find_element("css selector", "input[value=loss]").find_element("xpath", "..").click()
+    eventually_says(browser, "20 maps")
     losses = [float(card.get_attribute("data-loss")) for card in shown(browser)]
     assert len(losses) == 20
     assert losses == sorted(losses, reverse=True)
     keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
     browser.switch_to.active_element.send_keys(keys.ARROW_RIGHT)  # the next list, by keyboard
+    eventually(browser, lambda: chosen(browser) == "agreement")
     agreements = [float(card.get_attribute("data-agreement")) for card in shown(browser)]
     assert agreements == sorted(agreements)
 
     browser.switch_to.active_element.send_keys(keys.ARROW_RIGHT)
+    eventually_says(browser, "1 picture")
     assert not shown(browser)
     table = browser.find_element("id", "errors").text
     assert "<img src=x onerror=alert(1)>\\u202egnp.png" in table
     assert "cannot be read as a picture" in table
-    assert browser.find_element("id", "count").text == "1 picture"
 
     browser.find_element("css selector", "input[value=all]").find_element("xpath", "..").click()
+    eventually_says(browser, "60 maps")
     option = browser.find_elements("css selector", "#label option")[1]
     option.click()
+    n = numbers.count(option.get_attribute("value"))
+    eventually_says(browser, f"{n} map{'' if n == 1 else 's'}")
     labels = {card.find_element("class name", "label").text for card in shown(browser)}
     assert labels == {option.text}
 
@@ -184,7 +210,7 @@ def test_the_page_works_in_a_browser_by_mouse_and_keyboard(browser: Any, page: P
     for _ in range(8):
         slider.send_keys(keys.ARROW_RIGHT)
     card = shown(browser)[0]
-    assert slider.get_attribute("aria-valuetext") == "40 % map"
+    eventually(browser, lambda: slider.get_attribute("aria-valuetext") == "40 % map")
     assert "60%" in card.find_element("class name", "heat").value_of_css_property("clip-path")
     assert browser.get_log("browser") == []
 
