@@ -217,6 +217,19 @@ def test_other_files_beside_the_shards_do_no_harm(undisturbed: Path, tmp_path: P
         results(tmp_path / "run")
 
 
+def test_a_run_that_is_taken_up_computes_with_the_threads_it_began_with(
+    scenes: Path, digits: LoadedModel, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(undisturbed, tmp_path / "run")
+    (tmp_path / "run" / "shards" / "00000001.parquet").unlink()
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    run(open_source(str(scenes)), digits, tmp_path / "run", SMALL, engine=Local(workers=0, threads=2))
+    assert asked[0] == 1
+    run(open_source(str(scenes)), digits, tmp_path / "anew", SMALL, engine=Local(workers=0, threads=2))
+    assert asked[2] == results(tmp_path / "anew").manifest["threads"] == 2
+
+
 def test_a_finished_run_started_again_does_nothing(scenes: Path, digits: LoadedModel, undisturbed: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in (undisturbed / "shards").iterdir()}
     done: list[int] = []
