@@ -56,7 +56,7 @@ def borrow(model: nn.Module) -> Iterator[None]:
         flags = [(module, module.training) for module in model.modules()]
         buffers = [
             (module, name, buffer, buffer._version, buffer.detach().clone())  # noqa: SLF001
-            for module in model.modules()
+            for module, _ in flags
             for name, buffer in module._buffers.items()  # noqa: SLF001
             if buffer is not None and not buffer.is_inference()
         ]
@@ -65,7 +65,7 @@ def borrow(model: nn.Module) -> Iterator[None]:
         with torch.random.fork_rng(devices=devices):
             try:
                 model.eval()
-                stubborn = any(module.training for module in model.modules())
+                stubborn = any(module.training for module, _ in flags)
                 yield
             finally:
                 for module, training in flags:

@@ -159,6 +159,8 @@ def whole_file(path: Path, *, tag: str = "") -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         temporary.replace(path)
         _sync_names(path.parent)
+    except StorageError:  # of what the body reads
+        raise
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:

@@ -47,6 +47,9 @@ def test_run_show_and_report_from_the_command_line(l2caf: Call, scenes: Path, tm
     assert "certificate: global" in err
     with Image.open(tmp_path / "row.png") as image:
         assert image.format == "PNG"
+    code, _, err = l2caf("show", folder, "--row", 7, "-o", tmp_path / "nowhere" / "row.png")
+    assert code == 2
+    assert "row.png cannot be written: No such file or directory" in err
 
     code, _, err = l2caf("report", folder, "-o", tmp_path / "out" / "report.html")
     assert code == 0
@@ -60,6 +63,8 @@ def test_run_show_and_report_from_the_command_line(l2caf: Call, scenes: Path, tm
         (["--what", "filtr"], "'filtr' cannot be kept; did you mean 'filter'"),
         (["--solver", "newton"], "unknown solver 'newton'; expected one of auto, exact"),
         (["--compare", "lime"], "maps cannot be compared with 'lime'"),
+        (["--actors", "4", "--address", "auto"], "--address, --actors means nothing on this machine"),
+        (["--engine", "ray", "--threads", "2"], "--threads means nothing on Ray"),
     ],
 )
 def test_what_is_not_understood_is_one_line(l2caf: Call, options: list[str], message: str, tmp_path: Path) -> None:

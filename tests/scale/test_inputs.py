@@ -83,6 +83,21 @@ def test_an_archive_that_goes_or_shrinks_is_no_bad_picture(scenes: Path, tmp_pat
         source.picture(0)
 
 
+@pytest.mark.parametrize("damage", ["header cut", "end cut", "header overwritten"])
+def test_an_archive_that_ends_too_soon_is_not_taken_for_a_shorter_one(
+    damage: str, scenes: Path, tmp_path: Path
+) -> None:
+    as_tars(good(scenes), tmp_path)
+    file = tmp_path / "a-000.tar"
+    with tarfile.open(file) as archive:
+        place = archive.getmembers()[6].offset
+    whole = file.read_bytes()
+    end = place + {"header cut": 100, "end cut": 0}.get(damage, len(whole))
+    file.write_bytes(whole[:place] + b"\xff" * 512 + whole[place + 512 :] if "over" in damage else whole[:end])
+    with pytest.raises(DataError, match=f"is cut off or damaged at byte {place:,}"):
+        open_source(str(file))
+
+
 def test_a_folder_that_cannot_be_listed_is_an_error_and_not_left_out(
     scenes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +123,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error_and_not_left_out(
         ("a.tar", b"no archive at all", "cannot be read"),
         ("a.parquet", b"no table", "cannot be read as Parquet"),
         ("b-*.tar", None, "no file matches"),
+        ("a.tar.gz", b"packed", "is compressed; expected a plain .tar"),
     ],
 )
 def test_what_is_no_input_says_why(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
@@ -121,6 +137,23 @@ def test_a_table_without_pictures_names_its_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"label": [1], "caption": ["a dog"]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="has columns label, caption; expected pictures in one of image"):
         open_source(str(tmp_path / "a.parquet"))
+
+
+def test_tables_without_rows_or_of_two_kinds_are_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a.parquet holds no pictures"):
+        open_source(str(tmp_path))
+    pq.write_table(pa.table({"path": ["a.png", None]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"b.parquet has its pictures in column path .* has them in column image"):
+        open_source(str(tmp_path))
+    with pytest.raises(DataError, match="row 1 names no picture"):
+        open_source(str(tmp_path / "b.parquet")).picture(1)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a.png\r\nb.png\r\n", encoding="utf-8-sig")
+    source = open_source(str(tmp_path / "list.txt"))
+    assert [source.name(number) for number in range(len(source))] == ["a.png", "b.png"]
 
 
 def test_names_that_are_no_text_survive(scenes: Path, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def test_two_actors_give_the_rows_of_the_local_engine_and_take_up_its_runs(
     assert (outcome.n_failures, done[-1]) == (1, 52)
     assert results(folder).dataset.to_table().equals(results(local).dataset.to_table())
     assert results(folder).manifest["settings"] == results(local).manifest["settings"]
+    assert results(folder).manifest["threads"] == results(local).manifest["threads"] == 1
     (folder / "shards" / "00000002.parquet").unlink()
     run(source, digits, folder, OPTIONS, engine=Local(0))
     assert results(folder).dataset.to_table().equals(results(local).dataset.to_table())

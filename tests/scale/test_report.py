@@ -1,7 +1,9 @@
 """The page of a run: what it says, how it is chosen, and that it works in a real browser."""
 
+import errno
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from l2caf.errors import RunError
+from l2caf.errors import DataError, RunError, StorageError
 from l2caf.models import LoadedModel
 from l2caf.scale import Local, Options, open_source, results, run
 from l2caf.scale.report import write_report
@@ -48,7 +50,13 @@ def browser() -> Iterator[Any]:
         pytest.skip("chromium and chromedriver are not installed")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1100,900"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--window-size=1100,900",
+    ):
         options.add_argument(argument)
     started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield started
@@ -109,6 +117,31 @@ def test_pictures_that_are_gone_and_runs_that_are_not_finished_are_said(
     assert "All 47 maps of the run." in text
 
 
+def test_a_run_without_any_map_has_a_page_that_says_why(digits: LoadedModel, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("nowhere.png\n", encoding="utf-8")
+    run(open_source(str(tmp_path / "list.txt")), digits, tmp_path / "run", OPTIONS, engine=Local(0))
+    assert write_report(results(tmp_path / "run"), tmp_path / "report.html") == 0
+    assert "nowhere.png is missing" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(DataError, match=r"row 0 does not exist; .* holds no rows"):
+        results(tmp_path / "run").row(0)
+
+
+def test_an_earlier_page_stays_whole_when_the_new_one_cannot_be_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "report.html").write_text("earlier", encoding="utf-8")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="cannot be written: No space left on device"):
+        write_report(results(folder), tmp_path / "report.html", n_shown=3)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == "earlier"
+    with pytest.raises(StorageError, match="cannot be written: Not a directory"):
+        write_report(results(folder), tmp_path / "report.html" / "a" / "b.html", n_shown=3)
+
+
 def test_hostile_names_are_shown_and_never_run(browser: Any, folder: Path, tmp_path: Path) -> None:
     assert write_report(results(folder), tmp_path / "all.html", n_shown=400) == 102
     browser.get((tmp_path / "all.html").as_uri())
@@ -116,6 +149,20 @@ def test_hostile_names_are_shown_and_never_run(browser: Any, folder: Path, tmp_p
     names = {element.get_attribute("textContent") for element in browser.find_elements("css selector", ".card h3")}
     assert f"b/{HOSTILE}" in names
     assert len(browser.find_elements("tag name", "script")) == 1
+
+
+def eventually(browser: Any, holds: Callable[[], bool]) -> None:
+    """Wait for a change of the page, however slow the machine is."""
+    ui = pytest.importorskip("selenium.webdriver.support.ui")
+    ui.WebDriverWait(browser, 60).until(lambda _: holds())
+
+
+def eventually_says(browser: Any, words: str) -> None:
+    eventually(browser, lambda: browser.find_element("id", "count").text == words)
+
+
+def chosen(browser: Any) -> str:
+    return str(browser.find_element("css selector", "input[name=list]:checked").get_attribute("value"))
 
 
 def shown(browser: Any) -> list[Any]:
@@ -127,27 +174,34 @@ def test_the_page_works_in_a_browser_by_mouse_and_keyboard(browser: Any, page: P
     assert browser.title == "Where the network looks"  # no name was run
     everything = shown(browser)
     assert len(everything) == 60
-    assert browser.find_element("id", "count").text == f"{len(everything)} maps"
+    numbers = [card.get_attribute("data-label") for card in everything]
+    eventually_says(browser, "60 maps")
     assert not browser.find_element("id", "errors").is_displayed()
 
     browser.find_element("css selector", "input[value=loss]").find_element("xpath", "..").click()
+    eventually_says(browser, "20 maps")
     losses = [float(card.get_attribute("data-loss")) for card in shown(browser)]
     assert len(losses) == 20
     assert losses == sorted(losses, reverse=True)
     keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
     browser.switch_to.active_element.send_keys(keys.ARROW_RIGHT)  # the next list, by keyboard
+    eventually(browser, lambda: chosen(browser) == "agreement")
     agreements = [float(card.get_attribute("data-agreement")) for card in shown(browser)]
     assert agreements == sorted(agreements)
 
     browser.switch_to.active_element.send_keys(keys.ARROW_RIGHT)
+    eventually_says(browser, "1 picture")
     assert not shown(browser)
     table = browser.find_element("id", "errors").text
     assert "<img src=x onerror=alert(1)>\\u202egnp.png" in table
     assert "cannot be read as a picture" in table
 
     browser.find_element("css selector", "input[value=all]").find_element("xpath", "..").click()
+    eventually_says(browser, "60 maps")
     option = browser.find_elements("css selector", "#label option")[1]
     option.click()
+    n = numbers.count(option.get_attribute("value"))
+    eventually_says(browser, f"{n} map{'' if n == 1 else 's'}")
     labels = {card.find_element("class name", "label").text for card in shown(browser)}
     assert labels == {option.text}
 
@@ -156,7 +210,7 @@ def test_the_page_works_in_a_browser_by_mouse_and_keyboard(browser: Any, page: P
     for _ in range(8):
         slider.send_keys(keys.ARROW_RIGHT)
     card = shown(browser)[0]
-    assert slider.get_attribute("aria-valuetext") == "40 % map"
+    eventually(browser, lambda: slider.get_attribute("aria-valuetext") == "40 % map")
     assert "60%" in card.find_element("class name", "heat").value_of_css_property("clip-path")
     assert browser.get_log("browser") == []
 

@@ -26,11 +26,12 @@ import l2caf
 from l2caf import L2CAF
 from l2caf.baselines import GradCAM
 from l2caf.data.pictures import prepare, read_picture
-from l2caf.errors import DataError, LayerError, RunError, StorageError
+from l2caf.errors import DataError, LayerError, RunError, StorageError, TailError
 from l2caf.localization import Frame, boxes
 from l2caf.models import LoadedModel, ModelCard
-from l2caf.scale import Local, Options, open_source, results, run, shards
+from l2caf.scale import Local, Options, claim, open_source, results, run, shards
 from l2caf.scale.inputs import Files
+from l2caf.scale.summary import summarize
 
 SMALL = Options(targets="top2", batch_size=4, shard_size=8)
 HERE = Local(workers=0, threads=1)  # the rows are equal to the bit at equal numbers of threads
@@ -153,6 +154,80 @@ def test_another_network_preprocessing_or_input_is_refused_too(
     (tmp_path / "mine.txt").write_text("keep me", encoding="utf-8")
     with pytest.raises(StorageError, match="holds no run"):
         run(source, digits, tmp_path, SMALL, engine=HERE)
+
+
+def test_a_run_killed_before_its_manifest_was_whole_is_begun_anew(
+    scenes: Path, digits: LoadedModel, undisturbed: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".manifest.json.partial").write_text("{", encoding="utf-8")
+    run(open_source(str(scenes)), digits, tmp_path, SMALL, engine=HERE)
+    assert table(tmp_path).equals(table(undisturbed))
+
+
+def test_shards_of_unknown_settings_are_not_adopted(scenes: Path, digits: LoadedModel, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "00000000.parquet").touch()
+    with pytest.raises(StorageError, match=r"holds shards but no manifest.json"):
+        run(open_source(str(scenes)), digits, tmp_path, SMALL, engine=HERE)
+
+
+def test_a_run_that_another_one_overtook_is_refused(
+    scenes: Path, digits: LoadedModel, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtake(_: Any, folder: Path) -> None:
+        shutil.copy(undisturbed / "manifest.json", folder)
+
+    monkeypatch.setattr(claim, "_lock", overtake)
+    with pytest.raises(StorageError, match="targets: top2 there, top1 here"):
+        run(open_source(str(scenes)), digits, tmp_path / "run", replace(SMALL, targets="top1"), engine=HERE)
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+def test_a_damaged_shard_is_named_by_whatever_reads_it(
+    scenes: Path, digits: LoadedModel, undisturbed: Path, tmp_path: Path, damage: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed, folder)
+    shard = folder / "shards" / "00000002.parquet"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:900] if damage == "cut" else content[:4] + b"\xff" * 3000 + content[3004:])
+    named = r"shard .*00000002.parquet is damaged [\s\S]* remove it and run the same command again"
+    with pytest.raises(StorageError, match=named):
+        results(folder).row(40)
+    with pytest.raises(StorageError, match=named):
+        summarize(results(folder), 3, 3)
+    if damage == "cut":
+        (folder / "shards" / "00000005.parquet").unlink()
+        with pytest.raises(StorageError, match=f"^{named}"):
+            run(open_source(str(scenes)), digits, folder, SMALL, engine=HERE)
+        assert not (folder / "shards" / "00000005.parquet").exists()  # it was said before the work
+    shard.unlink()
+    run(open_source(str(scenes)), digits, folder, SMALL, engine=HERE)
+    assert table(folder).equals(table(undisturbed))
+
+
+def test_other_files_beside_the_shards_do_no_harm(undisturbed: Path, tmp_path: Path) -> None:
+    shutil.copytree(undisturbed, tmp_path / "run")
+    (tmp_path / "run" / "shards" / "mine.parquet").write_bytes(b"x")
+    assert len(results(tmp_path / "run")) == 102
+    (tmp_path / "run" / "manifest.json").write_text('{"format": "l2caf.run/1"}', encoding="utf-8")
+    with pytest.raises(StorageError, match="is damaged: it lacks given, grid, inputs, labels, settings"):
+        results(tmp_path / "run")
+
+
+def test_a_run_that_is_taken_up_computes_with_the_threads_it_began_with(
+    scenes: Path, digits: LoadedModel, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(undisturbed, tmp_path / "run")
+    (tmp_path / "run" / "shards" / "00000001.parquet").unlink()
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    run(open_source(str(scenes)), digits, tmp_path / "run", SMALL, engine=Local(workers=0, threads=2))
+    assert asked[0] == 1
+    run(open_source(str(scenes)), digits, tmp_path / "anew", SMALL, engine=Local(workers=0, threads=2))
+    assert asked[2] == results(tmp_path / "anew").manifest["threads"] == 2
 
 
 def test_a_finished_run_started_again_does_nothing(scenes: Path, digits: LoadedModel, undisturbed: Path) -> None:
@@ -284,6 +359,9 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_made(
     ):
         with pytest.raises(error, match=message):
             run(source, digits, tmp_path / "run", options, engine=HERE)
+    deep = nn.Sequential(digits.model, nn.ReLU(), nn.Linear(10, 3)).eval()
+    with pytest.raises(TailError, match="CAM needs global average pooling"):
+        run(source, replace(digits, model=deep), tmp_path / "run", replace(SMALL, compare="cam"), engine=HERE)
     assert not (tmp_path / "run").exists()
 
 

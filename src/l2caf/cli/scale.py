@@ -1,5 +1,6 @@
 """Commands for whole data sets."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from l2caf.cli.options import Constraint, Layer, Network, WeightOfOthers, progress, with_network
 from l2caf.models.card import read_labels
+from l2caf.storage import whole_file
 
 Results = Annotated[Path, typer.Argument(help="Folder that `l2caf run` wrote.")]
 
@@ -39,7 +41,8 @@ def run(
     cpus: Annotated[float, typer.Option("--cpus-per-actor", help="Ray: CPUs of each.", min=0)] = 1,
     gpus: Annotated[float, typer.Option("--gpus-per-actor", help="Ray: GPUs of each.", min=0)] = 0,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads that compute, else one a core; a run keeps to its own.", min=1)
+        int | None,
+        typer.Option(help="CPU threads, else one a core; a run keeps those it began with.", min=1),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Text file, a class name a line.")] = None,
     *,
@@ -50,6 +53,11 @@ def run(
     from l2caf.scale import run as run_all  # noqa: PLC0415
     from l2caf.scale.options import named_compare, named_solver, parse_what  # noqa: PLC0415
 
+    _check_engine(
+        engine,
+        {"--address": address, "--actors": actors > 1, "--cpus-per-actor": cpus != 1, "--gpus-per-actor": gpus},
+        threads,
+    )
     options = Options(
         None if targets.lower() == "none" else targets, parse_what(what), layer, constraint, others,
         named_solver(solver), named_compare(compare), threshold, batch_size, shard_size,
@@ -59,6 +67,8 @@ def run(
     if labels is not None:
         loaded = replace(loaded, card=replace(loaded.card, labels=read_labels(labels)))
     if engine == "ray":
+        if loaded.device.type != "cpu" and not gpus:
+            raise typer.BadParameter("on Ray, --gpus-per-actor says whether GPUs compute; --device alone does not")
         from l2caf.scale.on_ray import OnRay  # noqa: PLC0415  (an extra)
 
         chosen: OnRay | Local = OnRay(address, actors, cpus, gpus, workers)
@@ -74,6 +84,15 @@ def run(
     raise typer.Exit(1 if outcome.n_failures else 0)
 
 
+def _check_engine(engine: str, of_ray: Mapping[str, object], threads: int | None) -> None:
+    """Refuse what the other engine alone would heed, rather than run somewhere that was not meant."""
+    named = ", ".join(name for name, given in of_ray.items() if given)
+    if engine == "local" and named:
+        raise typer.BadParameter(f"{named} means nothing on this machine alone; add --engine ray")
+    if engine == "ray" and threads is not None:
+        raise typer.BadParameter("--threads means nothing on Ray: an actor has as many as --cpus-per-actor")
+
+
 def show(
     results: Results,
     row: Annotated[int, typer.Option(help="Number of the row, from 0.", min=0)],
@@ -85,7 +104,8 @@ def show(
     read = read_results(results)
     image, values = read.overlay(row), read.row(row)
     file = output or Path(f"row-{row}.png")
-    Image.fromarray(image).save(file)
+    with whole_file(file) as stream:
+        Image.fromarray(image).save(stream, "PNG")
     for name, value in values.items():
         if name not in {"filter", "heatmap", "overlay"}:
             typer.echo(f"{name}: {value}", err=True)

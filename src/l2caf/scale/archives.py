@@ -23,6 +23,7 @@ from l2caf.scale.inputs import Source, open_folder, open_list
 
 CONTENT: Final = ("image", "jpg", "png", "picture", "bytes", "content")  # columns with the bytes of picture files
 PATHS: Final = ("path", "file", "file_name", "filename", "image", "image_path")
+COMPRESSED: Final = re.compile(r"\.(tgz|tar\.\w+)$")
 BRACES: Final = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -65,8 +66,17 @@ def _members(file: Path) -> Iterator[tarfile.TarInfo]:
             for member in archive:
                 if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES:
                     yield member
+            _check_end(archive, file)
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"archive {file} cannot be read: {error}; expected an uncompressed tar file") from error
+
+
+def _check_end(archive: tarfile.TarFile, file: Path) -> None:
+    """Tell the end of an archive from a cut or damaged header, at which Python's reader stops as quietly."""
+    with file.open("rb") as stream:
+        stream.seek(archive.offset)
+        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise DataError(f"archive {file} is cut off or damaged at byte {archive.offset:,}; fetch it again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,9 @@ class _Column:
     name: str
     is_path: bool
     is_struct: bool = False
+
+    def __str__(self) -> str:
+        return f"column {self.name} ({'paths' if self.is_path else 'structs' if self.is_struct else 'bytes'})"
 
 
 class Rows(Source):
@@ -91,10 +104,16 @@ class Rows(Source):
         names: list[bytes] = []
         for number, file in enumerate(self.files):
             opened = _open_parquet(file)
-            self.column = _find_column(opened.schema_arrow, file)
+            column = _find_column(opened.schema_arrow, file)
+            if number == 0:
+                self.column = column
+            elif column != self.column:
+                raise DataError(f"{file} has its pictures in {column}; {files[0]} has them in {self.column}")
             names += _names(opened, self.column, file.name)
             self.groups += [(number, group) for group in range(opened.num_row_groups)]
             ends += [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
+        if not names:
+            raise DataError(f"{files[0]} holds no pictures; expected rows")
         self.names = pa.array(names, pa.large_binary())
         self.ends = np.cumsum(ends, dtype=np.int64)
         self._kept: tuple[int, list[bytes | None]] | None = None
@@ -102,6 +121,8 @@ class Rows(Source):
     def picture(self, number: int) -> Image.Image:
         """As `Source.picture`; raises `RunError` if the file is gone."""
         if self.column.is_path:
+            if not self.names[number].as_py():
+                raise DataError(f"row {number} names no picture")
             return read_picture(self.place / self.name(number))
         group = int(np.searchsorted(self.ends, number, side="right"))
         first = int(self.ends[group - 1]) if group else 0
@@ -181,6 +202,8 @@ def _open(given: str) -> Source:
         return Archives(files) if path.suffix == ".tar" else Rows(files)
     if not path.is_file():
         raise DataError(f"input {given} does not exist; expected a folder, a list, Parquet files or tar files")
+    if COMPRESSED.search(path.name):
+        raise DataError(f"archive {given} is compressed; expected a plain .tar: pictures are read by their place")
     if path.suffix.lower() in SUFFIXES:
         raise DataError(f"input {given} is a picture; expected many (for a few there is `l2caf explain`)")
     return open_list(path)

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, Final
 
 from l2caf import storage
 from l2caf.errors import RunError, StorageError
-from l2caf.scale.shards import FOLDER, sweep
+from l2caf.scale.shards import FOLDER, finished, sweep
 
 try:
     import fcntl
@@ -16,6 +16,7 @@ except ImportError:  # not on Windows: there nothing guards against two runs at 
 
 FORMAT: Final = "l2caf.run/1"
 LOCK: Final = ".lock"
+BEFORE_MANIFEST: Final = {LOCK, FOLDER, f".{storage.MANIFEST}{storage.PARTIAL}"}  # a run may be killed as early as that
 DETERMINING: Final = ("settings", "inputs")  # the rest of a manifest describes, and may differ
 
 
@@ -42,6 +43,7 @@ def claimed(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Mapping[str, 
         raise StorageError(f"{folder} cannot be written: {error.strerror or error}") from error
     with lock:
         _lock(lock, folder)
+        _check(folder, manifest)  # again: another run may have begun and ended meanwhile
         sweep(folder)
         if not (folder / storage.MANIFEST).is_file():
             with storage.whole_file(folder / storage.MANIFEST) as stream:
@@ -62,8 +64,10 @@ def _check(folder: Path, manifest: Mapping[str, Any]) -> None:
     if folder.exists() and not folder.is_dir():
         raise StorageError(f"{folder} is a file; expected the name of a folder")
     if not (folder / storage.MANIFEST).is_file():
-        if folder.exists() and any(one.name not in {LOCK, FOLDER} for one in folder.iterdir()):
+        if folder.exists() and any(one.name not in BEFORE_MANIFEST for one in folder.iterdir()):
             raise StorageError(f"{folder} exists and holds no run of l2caf; choose another folder")
+        if finished(folder):  # of who knows which settings
+            raise StorageError(f"{folder} holds shards but no {storage.MANIFEST}; choose another folder")
         return
     earlier = storage.read_manifest(folder)
     if earlier.get("format") != FORMAT:

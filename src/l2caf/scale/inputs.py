@@ -4,6 +4,7 @@ Every source is a list in a fixed order. Any number can be read by itself, in an
 in any order and anywhere. Names are held as one Arrow array: a million of them cost no million objects.
 """
 
+import codecs
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -132,7 +133,7 @@ def open_list(file: Path) -> Files:
         content = file.read_bytes()
     except OSError as error:
         raise DataError(f"list {file} cannot be read: {error.strerror or error}") from error
-    names = [line.strip() for line in content.splitlines() if line.strip()]
+    names = [line.strip() for line in content.removeprefix(codecs.BOM_UTF8).splitlines() if line.strip()]
     if not names or b"\0" in content:
         raise DataError(f"{file} is no list of pictures; expected a text file with a path a line")
     base = file.resolve().parent

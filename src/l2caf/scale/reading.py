@@ -19,8 +19,9 @@ from l2caf.errors import DataError, ExtraMissingError, RunError, StorageError
 from l2caf.scale.archives import open_source
 from l2caf.scale.claim import FORMAT
 from l2caf.scale.inputs import Source
-from l2caf.scale.shards import all_failures, finished, shard_file
+from l2caf.scale.shards import all_failures, finished, readable, shard_file
 
+KEYS: Final = {"settings", "inputs", "given", "grid", "labels"}  # of a manifest, read here
 SHOWN_PX: Final = 1024  # pictures are drawn no larger
 
 
@@ -34,11 +35,13 @@ def results(folder: str | Path) -> "Results":
         Its rows, as a data set or a frame.
 
     Raises:
-        StorageError: if it holds no run.
+        StorageError: if it holds no run, or its manifest is damaged.
     """
     manifest = storage.read_manifest(Path(folder))
     if manifest.get("format") != FORMAT:
         raise StorageError(f"{folder} holds {manifest.get('format')!r}; expected {FORMAT!r}, which `l2caf run` writes")
+    if missing := KEYS - set(manifest):
+        raise StorageError(f"{Path(folder) / storage.MANIFEST} is damaged: it lacks {', '.join(sorted(missing))}")
     return Results(Path(folder), manifest)
 
 
@@ -78,7 +81,7 @@ class Results:
         return len(self.files) == -(-n // size)
 
     def __len__(self) -> int:
-        return sum(pq.read_metadata(file).num_rows for file in self.files)
+        return sum(_n_rows(file) for file in self.files)
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> Any:
         """A pandas frame.
@@ -127,17 +130,19 @@ class Results:
 
         Raises:
             DataError: if there is no such row.
+            StorageError: if a shard is damaged.
         """
         found: list[dict[str, Any]] = []
         first = 0
         for file in self.files:
-            n = pq.read_metadata(file).num_rows
+            n = _n_rows(file)
             inside = [number - first for number in numbers if first <= number < first + n]
-            found += [_as_row(one) for one in (pq.read_table(file).take(inside).to_pylist() if inside else [])]
+            found += _taken(file, inside) if inside else []
             first += n
         if len(found) != len(numbers):
             missing = next(number for number in numbers if not 0 <= number < first)
-            raise DataError(f"row {missing} does not exist; {self.folder} holds rows 0 to {first - 1}")
+            there = f"rows 0 to {first - 1}" if first else "no rows"
+            raise DataError(f"row {missing} does not exist; {self.folder} holds {there}")
         return found
 
     @cached_property
@@ -195,6 +200,16 @@ class Results:
             raise DataError(f"the picture of row {number} is not where it was: {error}") from error
         picture.thumbnail((SHOWN_PX, SHOWN_PX))
         return pictures.overlay(np.asarray(picture), self.heatmap(row, picture.size))
+
+
+def _n_rows(file: Path) -> int:
+    with readable(file):
+        return int(pq.read_metadata(file).num_rows)
+
+
+def _taken(file: Path, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    with readable(file):
+        return [_as_row(row) for row in pq.read_table(file).take(numbers).to_pylist()]
 
 
 def _as_row(row: dict[str, Any]) -> dict[str, Any]:

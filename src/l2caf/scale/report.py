@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from l2caf.errors import DataError, RunError
+from l2caf.errors import DataError, RunError, StorageError
 from l2caf.scale.reading import Results
 from l2caf.scale.shards import all_failures
 from l2caf.scale.summary import Summary, relative, summarize
@@ -51,7 +51,10 @@ def write_report(results: Results, path: Path, *, n_shown: int = 120) -> int:
         _card(results, row, [name for name, some in lists.items() if number in some])
         for number, row in zip(numbers, rows, strict=True)
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
     write_gallery(path, "Where the network looks", _overview(results, summary, lists["sample"], len(cards)), cards)
     return len(cards)
 
@@ -78,7 +81,7 @@ def _overview(results: Results, summary: Summary, drawn: list[int], n_cards: int
         },
         certificates={name: pair for name, pair in notes.items() if pair[0]},
         losses=Histogram(_loss_name(specific=specific), summary.edges, summary.counts) if summary.n_rows else None,
-        sample=_sample(summary, len(drawn), n_cards),
+        sample=_sample(summary, len(drawn), n_cards) + _compared(settings),
         failures=[(one.path, one.reason) for one in islice(all_failures(results.folder), SHOWN_FAILURES)],
         n_failures=n_failures,
     )  # fmt: skip
@@ -102,6 +105,10 @@ def _sample(summary: Summary, n_drawn: int, n_cards: int) -> str:
         f"{n_cards:,} of {summary.n_rows:,} maps: {', '.join(lists)}, and {n_drawn:,} drawn evenly from the others by "
         "their row number; the same ones whenever the page is made."
     )
+
+
+def _compared(settings: Mapping[str, Any]) -> str:
+    return f" Agreement is the cosine with the map of {settings['compare']}." if settings["compare"] else ""
 
 
 def _share(part: int, whole: int) -> str:

@@ -9,6 +9,7 @@ was killed goes on with the shards that are not there and ends with the rows it 
 """
 
 import json
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,8 @@ from l2caf.models import LoadedModel
 from l2caf.scale.claim import FORMAT, claimed
 from l2caf.scale.inputs import Source
 from l2caf.scale.options import Options, settings_of
-from l2caf.scale.shards import finished, n_shards, write_errors
-from l2caf.scale.work import Job, probe, write_shards
+from l2caf.scale.shards import all_failures, finished, n_shards, write_errors
+from l2caf.scale.work import Job, maps_of, probe, write_shards
 
 Report = Callable[[int, int], None]
 
@@ -111,7 +112,7 @@ def run(
         LayerError: if the network has no such layer; likewise whatever else a call of `L2CAF` raises.
     """
     _check(options)
-    attention = options.explainer(loaded.model)(probe(loaded), options.targets)
+    attention, _ = maps_of(options.explainer(loaded.model), probe(loaded), options)
     _check_grid(attention, options)
     settings = settings_of(options, loaded, attention.layer, attention.layout, engine.device.partition(":")[0])
     inputs = {"kind": source.kind, "pictures": len(source), "digest": source.digest()}
@@ -130,6 +131,7 @@ def _work(job: Job, engine: Engine, report: Report) -> None:
     n, size, done_shards = len(job.source), job.options.shard_size, finished(job.folder)
     todo = [shard for shard in range(n_shards(n, size)) if shard not in done_shards]
     done = sum(min(size, n - shard * size) for shard in done_shards)
+    deque(all_failures(job.folder), maxlen=0)  # a damaged shard is said now, not after hours
     report(done, n)
 
     def advance(more: int) -> None:

@@ -5,8 +5,10 @@ have no rows, and why, so that one file holds all that is known of the range.
 """
 
 import json
+import re
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ from l2caf.errors import StorageError
 from l2caf.scale.loading import Batch, Failure
 
 FOLDER: Final = "shards"
+NAME: Final = re.compile(r"\d{8,}\.parquet")
 ERRORS: Final = "errors.parquet"
 REPEATING: Final = ("path", "certificate", "target", "prediction")  # a dictionary of floats only costs space
 KEY: Final = b"l2caf.shard"
@@ -31,7 +34,7 @@ def shard_file(folder: Path, shard: int) -> Path:
 
 def finished(folder: Path) -> set[int]:
     """Numbers of the shards that are written."""
-    return {int(file.stem) for file in (folder / FOLDER).glob("*.parquet") if not file.name.startswith(".")}
+    return {int(file.stem) for file in (folder / FOLDER).glob("*.parquet") if NAME.fullmatch(file.name)}
 
 
 def sweep(folder: Path) -> None:
@@ -75,6 +78,25 @@ def write_shard(
         )
 
 
+@contextmanager
+def readable(file: Path) -> Iterator[None]:
+    """Say of a shard that cannot be read what to do about it.
+
+    Args:
+        file: the shard that the body reads.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        StorageError: if the body met a damaged file.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise StorageError(f"shard {file} is damaged ({error}); remove it and run the same command again") from error
+
+
 def failures_of(file: Path) -> list[Failure]:
     """What a shard says of pictures without rows.
 
@@ -87,11 +109,9 @@ def failures_of(file: Path) -> list[Failure]:
     Raises:
         StorageError: if the shard is damaged.
     """
-    try:
+    with readable(file):
         metadata: dict[bytes, bytes] = pq.read_schema(file).metadata or {}
         return [Failure(*one) for one in json.loads(metadata[KEY])["failures"]]
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise StorageError(f"shard {file} is damaged ({error}); remove it and run the same command again") from error
 
 
 def all_failures(folder: Path) -> Iterator[Failure]:

@@ -5,14 +5,18 @@ gives the same page.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from l2caf.scale.reading import Results
+from l2caf.scale.shards import readable
 
 BINS: Final = 40
 ROWS_AT_ONCE: Final = 1 << 16
@@ -115,15 +119,18 @@ def summarize(results: Results, n_listed: int, n_sampled: int) -> Summary:
 
 def _chunks(results: Results) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     wanted = ["loss", "uniform_loss", "target", "prediction", "certificate", "rank", "undecided", "agreement"]
-    if not results.files:
-        return
-    columns = [name for name in wanted if name in results.dataset.schema.names]
     start = 0
-    for batch in results.dataset.to_batches(columns=columns, batch_size=ROWS_AT_ONCE):
-        rows: dict[str, Any] = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in columns}
+    for batch in (batch for file in results.files for batch in _batches(file, wanted)):
+        rows: dict[str, Any] = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names}
         rows["target"] = rows["target"].astype(np.float64)  # NaN where there is none
         yield np.arange(start, start + len(batch)), rows
         start += len(batch)
+
+
+def _batches(file: Path, wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    with readable(file), pq.ParquetFile(file) as shard:
+        columns = [name for name in wanted if name in shard.schema_arrow.names]
+        yield from shard.iter_batches(ROWS_AT_ONCE, columns=columns)
 
 
 def _scattered(numbers: np.ndarray) -> Float[np.ndarray, " n"]:

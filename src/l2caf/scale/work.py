@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import torch
 
-from l2caf.attention import L2CAF
+from l2caf.attention import L2CAF, Attention
 from l2caf.errors import FeatureError, OutputError, RunError
 from l2caf.models import LoadedModel
 from l2caf.scale.inputs import Source
@@ -52,6 +52,16 @@ def probe(loaded: LoadedModel) -> torch.Tensor:
     """A fixed input (1, 3, h, w) of noise on which layers are found, so that no picture decides on them."""
     noise = torch.randn(1, 3, *loaded.card.feeding["size"], generator=torch.Generator().manual_seed(0))
     return noise.to(loaded.device)
+
+
+def maps_of(caf: L2CAF, inputs: Any, options: Options) -> tuple[Attention, torch.Tensor | None]:
+    """Maps of b inputs, and their (b, k) agreement with those of a second method where one is asked for."""
+    with caf.cut(inputs) as cut:
+        attention = caf.on(cut, options.targets)
+        if options.compare is None:
+            return attention, None
+        other = PEERS[options.compare](caf.model, caf.layer).on(cut, targets_for(attention.target))
+        return attention, agreement_of(attention.filter, other.map)
 
 
 def _silent(done: int) -> None:
@@ -168,13 +178,8 @@ def _explain(caf: L2CAF, loaded: Loaded, options: Options) -> tuple[list[Found],
 
 
 def _found(caf: L2CAF, loaded: Loaded, options: Options) -> Found:
-    agreement = None
     try:
-        with caf.cut(loaded.inputs) as cut:
-            attention = caf.on(cut, options.targets)
-            if options.compare is not None:
-                other = PEERS[options.compare](caf.model, caf.layer).on(cut, targets_for(attention.target))
-                agreement = agreement_of(attention.filter, other.map)
+        attention, agreement = maps_of(caf, loaded.inputs, options)
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"{options.batch_size} pictures at a time do not fit into the device's memory; start anew, in another "

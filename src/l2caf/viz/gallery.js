@@ -22,7 +22,8 @@ function choose() {
   home.hidden = list === 'errors';
   find('label').disabled = list === 'errors';
   if (errors) errors.hidden = list !== 'errors';
-  find('count').value = list === 'errors' ? '' : shown.length + (shown.length === 1 ? ' map' : ' maps');
+  const n = list === 'errors' ? Number(errors.dataset.count) : shown.length;
+  find('count').value = n + (list === 'errors' ? ' picture' : ' map') + (n === 1 ? '' : 's');
 }
 
 for (const slider of home.querySelectorAll('.wipe input')) slider.addEventListener('input', () => wipe(slider));

@@ -163,7 +163,7 @@ def _certificates(certificates: Mapping[str, tuple[int, str]]) -> str:
 
 def _lists(cards: Sequence[Card], n_failures: int) -> str:
     """One choice for each list that is not empty."""
-    named = {"all": "All shown", "loss": "Largest loss", "agreement": "Lowest agreement", "errors": "Not explained"}
+    named = {"all": "All shown", "loss": "Largest loss", "agreement": "Lowest agreement", "errors": "Errors"}
     sizes = {name: sum(name in card.groups for card in cards) for name in named} | {
         "all": len(cards), "errors": n_failures
     }  # fmt: skip
@@ -212,7 +212,8 @@ def _failures(failures: Sequence[tuple[str, str]], n_failures: int) -> str:
     )
     shown = "" if len(failures) == n_failures else f" The first {len(failures):,} are listed; errors.parquet has all."
     return (
-        f'<section id="errors" class="failures" aria-labelledby="errors-h"><h2 id="errors-h">Not explained</h2>'
+        f'<section id="errors" class="failures" data-count="{n_failures}" aria-labelledby="errors-h">'
+        f'<h2 id="errors-h">Errors</h2>'
         f"<p>{counted(n_failures, 'picture')} could not be read or explained.{shown}</p>"
         f"<table><thead><tr><th>Picture</th><th>Reason</th></tr></thead><tbody>{rows}</tbody></table></section>"
     )

@@ -18,8 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from l2caf import pictures
-from l2caf.errors import StorageError
+from l2caf import pictures, storage
 
 HEAT_PX: Final = 160  # longest side of a map in a page: it is smooth, and the browser enlarges it
 REORDERING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -106,7 +105,5 @@ def write_page(path: Path, title: str, style: str, body: str, script: str) -> No
     page = Template(part("page.html")).substitute(
         title=escaped(title), style=style, body=body, script=script, script_hash=script_hash
     )
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+    with storage.whole_file(path) as stream:  # an earlier page stays whole if the disk is full
+        stream.write(page.encode("utf-8"))
