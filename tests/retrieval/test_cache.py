@@ -25,6 +25,11 @@ def test_an_embedding_is_known_until_its_file_changes(tmp_path: Path) -> None:
         assert cache.known([mark_of(file)]) == {}
         file.write_bytes(b"another picture")
         assert cache.known([mark_of(file)]) == {}
+        cache.add({mark_of(file): vector})
+        times = file.stat()
+        file.write_bytes(b"ANOTHER PICTURE")
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # as `cp -p` does
+        assert cache.known([mark_of(file)]) == {}
         cache.add({mark_of(file): vector + 1})
         assert np.array_equal(cache.known([mark_of(file)])[0], vector + 1)
     with EmbeddingCache.opened(tmp_path / "cache", "other") as cache:

@@ -23,7 +23,7 @@ from l2caf.experiments.train_digits import augmented
 from l2caf.experiments.train_wsol import publish
 from l2caf.experiments.wsol_data import DIGITS_JITTER, cropped, plain
 from l2caf.models import LoadedModel, ModelCard, load
-from l2caf.retrieval import recall_at
+from l2caf.retrieval import is_collapsed, recall_at
 from l2caf.training import Feed, Options, Result, Task, fit
 from l2caf.training.feed import Items, in_order
 
@@ -232,7 +232,7 @@ def _task(request: Request, options: Options, model: nn.Module, items: tuple[Pic
 
 def _validate(model: nn.Module, items: Pictures, request: Request, metric: Any) -> dict[str, float]:
     embeddings, labels = embeddings_of(model, items, request.batch_size, request.workers)
-    if bool((embeddings == embeddings[0]).all()):  # collapsed: nobody is nearest
+    if is_collapsed(embeddings):  # nobody is nearest
         return {"recall_error": 1.0, "recall_at_1": 0.0}
     recall = recall_at(embeddings, labels, ks=(1,), metric=metric)[1]
     return {"recall_error": 1 - recall, "recall_at_1": recall}
