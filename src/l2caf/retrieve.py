@@ -36,7 +36,10 @@ EVERYTHING: Final = "all that it says"
 HEADINGS: Final = (
     "query", EVERYTHING, "what makes it like the match", "what makes it like the query", EVERYTHING, "match"
 )  # fmt: skip
-LOSSES: Final = "of what makes alike: 1 - cosine; of all that it says: squared distance to the whole embedding"
+LOSSES: Final = (
+    "of what makes alike: 1 - cosine, under filters of unit norm, so that a network's bias weighs more than in the "
+    "cosine of whole pictures; of all that it says: squared distance to the whole embedding"
+)
 
 
 @dataclass(frozen=True, slots=True)
