@@ -37,6 +37,7 @@ bench: $(VENV)/installed-dev ## cost of a map beside peers, the paper's descent 
 	$(BIN)/python -m benchmarks.speed --output out/bench --device $(DEVICE)
 	$(BIN)/python -m benchmarks.inner --output out/bench --device $(DEVICE) --vanilla $(if $(MOBILENET),--mobilenet $(MOBILENET))
 	$(BIN)/python -m benchmarks.evaluate --output out/bench
+	$(BIN)/python -m benchmarks.search --output out/bench
 	$(BIN)/python -m benchmarks.scale --output out/bench --device $(DEVICE)
 
 coverage: $(VENV)/installed-dev ## every family of timm, torchvision and transformers, for hours: docs/results/coverage
