@@ -110,6 +110,13 @@ def test_the_table_of_digits_is_trained_and_made_offline_and_taken_up(
     assert before == {file: file.stat().st_mtime_ns for file in before}
 
 
+@pytest.mark.parametrize("data", ["digits:20", "cub", "sop:somewhere"])
+def test_data_that_the_table_is_not_made_of_are_refused_before_anything_is_trained(data: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected cub:ROOT, cars:ROOT, or digits"):
+        table3.table3(data, tmp_path / "table")
+    assert not (tmp_path / "table").exists()
+
+
 def test_the_24_figures_of_the_paper_stand_beside_ours() -> None:
     figures = [value for locs, _, _ in table3.PAPER.values() for value in locs]
     assert len(figures) == 24
