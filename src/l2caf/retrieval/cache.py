@@ -7,7 +7,7 @@ interruption is kept, and no reader ever sees half a row.
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -73,16 +73,14 @@ class EmbeddingCache:
         path = folder / f"{key}.sqlite"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(path, timeout=60)
-            try:
+        except OSError as error:  # of the body it would not be the cache's
+            raise StorageError(_unusable(path, error)) from error
+        try:
+            with closing(sqlite3.connect(path, timeout=60)) as connection:
                 connection.execute(f"CREATE TABLE IF NOT EXISTS {TABLE}")
                 yield cls(connection, path)
-            finally:
-                connection.close()
-        except (OSError, sqlite3.Error) as error:
-            raise StorageError(
-                f"the cache {path} cannot be used: {error}; delete it, or name another --cache"
-            ) from error
+        except sqlite3.Error as error:
+            raise StorageError(_unusable(path, error)) from error
 
     def known(self, marks: Sequence[Mark]) -> dict[int, Vector]:
         """Embeddings of the files that have not changed.
@@ -111,3 +109,7 @@ class EmbeddingCache:
         rows = [(*mark, vector.astype(np.float32).tobytes()) for mark, vector in embeddings.items()]
         with self._connection:
             self._connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _unusable(path: Path, error: Exception) -> str:
+    return f"the cache {path} cannot be used: {error}; delete it, or name another --cache"
