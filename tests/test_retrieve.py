@@ -85,6 +85,14 @@ def test_more_copies_of_the_query_than_usual_do_not_hide_other_pictures(
     assert len(found.copies) == 3
 
 
+def test_what_a_search_left_in_the_gallery_is_not_searched(gallery: Path, tmp_path: Path, network: LoadedModel) -> None:
+    options = Options(k=1, cache=tmp_path / "cache")
+    before = retrieve(first(gallery), gallery, network, gallery / "out", options)
+    assert retrieve(first(gallery), gallery, network, tmp_path / "out", options).n_pictures == before.n_pictures == 5
+    with pytest.raises(DataError, match="no pictures but those of earlier searches"):
+        retrieve(first(gallery), gallery / "out", network, tmp_path / "other", options)
+
+
 def test_a_query_from_elsewhere_is_matched_with_every_picture(
     gallery: Path, tmp_path: Path, network: LoadedModel
 ) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ from l2caf import pictures, storage
 from l2caf.attention import L2CAF
 from l2caf.attention.output import output_reader
 from l2caf.data.pictures import Region, find_pictures, prepare, read_picture
-from l2caf.errors import DataError
+from l2caf.errors import DataError, StorageError
 from l2caf.models import LoadedModel, ModelCard
 from l2caf.models.retrieval import Embedder
 from l2caf.retrieval import Gallery, Neighbours, is_collapsed, pair
@@ -159,7 +160,7 @@ def retrieve(
     if options.k < 1:
         raise DataError(f"k={options.k} is out of range; expected a number of matches from 1")
     asked = _Picture.read(query, loaded.card)
-    files = find_pictures([gallery])
+    files = _pictures_of(gallery)
     with storage.new_folder(output, overwrite=options.overwrite) as folder:
         vector = _outputs(loaded, asked.inputs[None].to(loaded.device)).cpu()
         if not comparable(vector, options.metric):
@@ -183,6 +184,22 @@ def retrieve(
             },
         )  # fmt: skip
     return result
+
+
+def _pictures_of(gallery: Path) -> list[Path]:
+    """A gallery's pictures, without those that an earlier search left there."""
+    found = find_pictures([gallery])
+    results = {folder for folder in {file.parent for file in found} if _is_result(folder)}
+    kept = [file for file in found if file.parent not in results]
+    if not kept:
+        raise DataError(f"folder {gallery} holds no pictures but those of earlier searches")
+    return kept
+
+
+def _is_result(folder: Path) -> bool:
+    with suppress(StorageError):
+        return storage.read_manifest(folder).get("format") == FORMAT
+    return False
 
 
 def note_on(loaded: LoadedModel) -> str:
