@@ -39,6 +39,7 @@ bench: $(VENV)/installed-dev ## cost of a map beside peers, the paper's descent 
 	$(BIN)/python -m benchmarks.inner --output out/bench --device $(DEVICE) --vanilla $(if $(MOBILENET),--mobilenet $(MOBILENET))
 	$(BIN)/python -m benchmarks.evaluate --output out/bench
 	$(BIN)/python -m benchmarks.video --output out/bench/video $(if $(CLIPS),--weights $(CLIPS))
+	$(BIN)/python -m benchmarks.search --output out/bench
 	$(BIN)/python -m benchmarks.scale --output out/bench --device $(DEVICE)
 
 coverage: $(VENV)/installed-dev ## every family of timm, torchvision and transformers, for hours: docs/results/coverage

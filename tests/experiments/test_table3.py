@@ -1,6 +1,7 @@
 """Embedding networks trained from the public layouts, and Table 3 made of them."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +110,13 @@ def test_the_table_of_digits_is_trained_and_made_offline_and_taken_up(
     assert before == {file: file.stat().st_mtime_ns for file in before}
 
 
+@pytest.mark.parametrize("data", ["digits:20", "cub", "sop:somewhere"])
+def test_data_that_the_table_is_not_made_of_are_refused_before_anything_is_trained(data: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected cub:ROOT, cars:ROOT, or digits"):
+        table3.table3(data, tmp_path / "table")
+    assert not (tmp_path / "table").exists()
+
+
 def test_the_24_figures_of_the_paper_stand_beside_ours() -> None:
     figures = [value for locs, _, _ in table3.PAPER.values() for value in locs]
     assert len(figures) == 24
@@ -131,6 +139,26 @@ def test_what_validates_is_not_learnt_from_and_single_pictures_are_left_out(tmp_
         replace(p, file=tmp_path / str(i)) for i, p in enumerate(many.pictures))))  # fmt: skip
     assert {p.label for p in held_out} == {5, 15, 25}
     assert not {p.label for p in learnt} & {p.label for p in held_out}
+
+
+def test_copies_and_single_pictures_are_named_and_not_learnt_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "in"
+    for label in range(6):
+        for number in range(1 if label == 1 else 6):
+            picture(root / f"{label}" / f"{number}.png", 10 * label + number)
+    shutil.copy(root / "0" / "0.png", root / "2" / "copy.png")
+    request = Request(f"folder:{root}", "digits", "npair", dimensions=4, batch_size=4, size=32)
+    train_retrieval(request, OPTIONS, tmp_path / "run")
+    assert f"copies of other pictures, left out: 1, such as {root / '2' / 'copy.png'}" in caplog.messages
+    assert "classes of one picture, which nothing is like, left out: 1, such as 1" in caplog.messages
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))["n_pictures"] == 8
+    assert inside("data", "check", f"folder:{root}") == 1
+    said = capsys.readouterr()
+    assert f"a copy {root / '2' / 'copy.png'}" in said.err
+    assert "the only picture of 1" in said.err
+    assert "folder, to test: 18 pictures of 3 classes" in said.out
 
 
 def test_training_by_triplets_of_a_folder_per_class(tmp_path: Path) -> None:

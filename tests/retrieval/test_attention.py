@@ -59,6 +59,22 @@ def test_both_sides_of_every_pair_are_proven_and_not_beaten_by_random_filters(me
             assert float(own) <= float(best)
 
 
+def test_ascent_from_many_starts_ends_where_the_proof_says() -> None:
+    model, x, partner = embedder(), pictures(1), pictures(1, seed=50)
+    found = pair(L2CAF(model), x, partner).query.loss.item()
+    with torch.no_grad():
+        wanted, features = model(partner), model.trunk(x)
+    starts = torch.randn(64, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    optimiser = torch.optim.Adam([starts], lr=0.05)
+    for _ in range(300):
+        filters = normalize(starts, dim=1).unflatten(1, (1, 4, 4))
+        losses = 1 - cosine_similarity(model.projection((features * filters).mean((2, 3))), wanted)
+        optimiser.zero_grad()
+        losses.sum().backward()
+        optimiser.step()
+    assert found == pytest.approx(losses.min().item(), abs=1e-5)
+
+
 @settings(max_examples=5)
 @given(seed=st.integers(0, 1000), scale=st.floats(0.01, 100))
 def test_the_cosine_minds_neither_the_length_of_the_partner_nor_the_batch(seed: int, scale: float) -> None:

@@ -25,6 +25,11 @@ def test_an_embedding_is_known_until_its_file_changes(tmp_path: Path) -> None:
         assert cache.known([mark_of(file)]) == {}
         file.write_bytes(b"another picture")
         assert cache.known([mark_of(file)]) == {}
+        cache.add({mark_of(file): vector})
+        times = file.stat()
+        file.write_bytes(b"ANOTHER PICTURE")
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # as `cp -p` does
+        assert cache.known([mark_of(file)]) == {}
         cache.add({mark_of(file): vector + 1})
         assert np.array_equal(cache.known([mark_of(file)])[0], vector + 1)
     with EmbeddingCache.opened(tmp_path / "cache", "other") as cache:
@@ -44,3 +49,11 @@ def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
     (tmp_path / "key.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(StorageError, match=r"key\.sqlite cannot be used: .*delete it"):
         EmbeddingCache.opened(tmp_path, "key").__enter__()
+
+
+def test_a_folder_that_cannot_be_made_is_the_caches_fault_and_other_trouble_is_not(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"key\.sqlite cannot be used: .*name another --cache"):
+        EmbeddingCache.opened(tmp_path / "file", "key").__enter__()
+    with pytest.raises(OSError, match=r"^too many open files$"), EmbeddingCache.opened(tmp_path / "cache", "key"):
+        raise OSError("too many open files")

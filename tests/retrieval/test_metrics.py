@@ -13,7 +13,7 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
 
 from l2caf.errors import DataError
-from l2caf.retrieval import clusters, nmi, normalised_information, recall_at
+from l2caf.retrieval import clusters, is_collapsed, nmi, normalised_information, recall_at
 from l2caf.retrieval.metrics import _check, has_company
 from l2caf.retrieval.search import Metric
 
@@ -119,6 +119,9 @@ def test_what_has_no_figure_is_refused() -> None:
         recall_at(torch.ones(6, 2), labels)
     with pytest.raises(DataError, match="network has collapsed"):
         nmi(torch.ones(6, 2), labels)
+    with pytest.raises(DataError, match="network has collapsed"):
+        recall_at(torch.ones(6, 2) + 1e-6 * torch.rand(6, 2), labels)
+    assert not is_collapsed(torch.ones(6, 2) + 1e-3 * torch.rand(6, 2))
     with pytest.raises(DataError, match="NaN"):
         nmi(embeddings / 0, labels)
     with pytest.raises(DataError, match="6 embeddings and 5 labels"):

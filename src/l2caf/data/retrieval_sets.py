@@ -9,9 +9,10 @@
 Without a prefix the layout is found by looking. Boxes are kept where the set has them.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -88,6 +89,17 @@ class RetrievalSet:
         counts = Counter(picture.label for picture in self.pictures)
         return tuple(self.classes[label] for label, count in sorted(counts.items()) if count == 1)
 
+    def without_copies(self) -> tuple["RetrievalSet", tuple[Path, ...]]:
+        """The set without copies: a copy is its original's nearest neighbour, whatever the network.
+
+        Returns:
+            The rest, and the files that are, byte for byte, an earlier one. Only files of the same size are read.
+        """
+        files = [picture.file for picture in self.pictures if isinstance(picture, BoxedPicture)]
+        copies = set(_copies(files))
+        kept = tuple(p for p in self.pictures if isinstance(p, DrawnPicture) or p.file not in copies)
+        return replace(self, pictures=kept), tuple(file for file in files if file in copies)
+
 
 def read_retrieval(spec: str | Path, split: Split = "test", *, seed: int = 0) -> RetrievalSet:
     """A data set by its folder.
@@ -118,6 +130,19 @@ def read_retrieval(spec: str | Path, split: Split = "test", *, seed: int = 0) ->
         raise DataError(f"no {split} picture of this {name} set is there{where}")
     kept = tuple(picture for picture, is_there in zip(pictures, present, strict=True) if is_there)
     return RetrievalSet(name, split, names, kept, missing)
+
+
+def _copies(files: Sequence[Path]) -> Iterator[Path]:
+    by_size: defaultdict[int, list[Path]] = defaultdict(list)
+    for file in files:
+        by_size[file.stat().st_size].append(file)
+    for alike in by_size.values():
+        seen: set[bytes] = set()
+        for file in alike if len(alike) > 1 else ():
+            digest = hashlib.sha256(file.read_bytes()).digest()
+            if digest in seen:
+                yield file
+            seen.add(digest)
 
 
 def _layout_of(root: Path) -> str:
@@ -195,10 +220,8 @@ MARKS: Final = {
     "cars": tuple(mark for marks in ANNOTATIONS.values() for mark in marks),
     "sop": ("Ebay_train.txt", "Stanford_Online_Products/Ebay_train.txt"),
 }
-SOURCES: Final = {
-    "cub": "https://data.caltech.edu/records/65de6-vp158",
+SOURCES: Final = {  # where they come from; CUB is `boxed`'s
     "cars": "https://www.kaggle.com/datasets/jutrera/stanford-car-dataset-by-classes-folder",
     "sop": "https://cvgl.stanford.edu/projects/lifted_struct/",
     "folder": "wherever the folders came from",
-    "digits": "this package draws them",
 }

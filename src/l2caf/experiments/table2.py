@@ -12,10 +12,19 @@ from pathlib import Path
 from typing import Final
 
 from l2caf.data.boxed import BoxedSet, read_boxed
-from l2caf.errors import DataError
 from l2caf.experiments.boxed_digits import boxed_digits
-from l2caf.experiments.tables import Comparison, Row, as_markdown, evaluate, given_weights, rows_of, write
-from l2caf.experiments.train_wsol import WEIGHTS, Request, train_wsol
+from l2caf.experiments.tables import (
+    Comparison,
+    Row,
+    as_markdown,
+    evaluate,
+    given_weights,
+    rows_of,
+    set_named,
+    trained,
+    write,
+)
+from l2caf.experiments.train_wsol import Request, train_wsol
 from l2caf.models import LoadedModel, load, wsol
 from l2caf.training import Options
 from l2caf.training.options import usable
@@ -99,9 +108,7 @@ def table2(
     """
     plan = plan or Plan()
     usable(plan.device)
-    name = data.partition(":")[0]
-    if name not in {"digits", "cub", "ilsvrc"}:
-        raise DataError(f"data {data!r}: expected cub:ROOT, ilsvrc:ROOT, or digits")
+    name = set_named(data, ("cub", "ilsvrc"))
     networks = plan.networks or tuple(one for one in wsol.names() if one.startswith("digits") == (name == "digits"))
     sets = list(_sets(data, output, plan.seeds))
     rows: list[Row] = []
@@ -112,7 +119,8 @@ def table2(
         for seed, boxed in sets:
             label = f"{network}-{seed}"
             request = Request(data, network, batch_size=plan.batch_size)
-            make = partial(_train, request, plan.options(name, seed), output / "training" / label, report)
+            train = partial(train_wsol, request, plan.options(name, seed))
+            make = partial(trained, train, output / "training" / label, report)
             loaded = _loaded(network, plan.weights, make)
             loaded.model.to(plan.device)
             runs.append(evaluate(boxed, loaded, output / "maps" / label, comparison, partial(report, label)))
@@ -134,11 +142,6 @@ def _sets(data: str, output: Path, seeds: tuple[int, ...]) -> Iterator[tuple[int
 def _loaded(network: str, folder: Path | None, make: Callable[[], Path]) -> LoadedModel:
     """A network from the folder of weights, or trained."""
     return load(f"wsol/{network}", weights=given_weights(folder, network) or make())
-
-
-def _train(request: Request, options: Options, folder: Path, report: Report) -> Path:
-    train_wsol(request, options, folder, resume=True, report=partial(report, f"train {folder.name}"))
-    return folder / WEIGHTS
 
 
 def _paper(data: str, network: str, method: str, rule: str) -> tuple[float, ...] | None:

@@ -19,12 +19,9 @@ from l2caf.data.boxed import BoxedPicture, BoxedSet
 from l2caf.data.retrieval_sets import DIGITS, read_retrieval
 from l2caf.errors import DataError
 from l2caf.experiments.boxed_digits import boxed_digits
-from l2caf.experiments.judge import Evaluation, Judged, embeddings_of, judge
-from l2caf.experiments.maps import write_maps
-from l2caf.experiments.methods import methods
-from l2caf.experiments.tables import WEIGHTS, given_weights, line, write
+from l2caf.experiments.judge import Evaluation, Judged, embeddings_of
+from l2caf.experiments.tables import Comparison, evaluate, given_weights, line, set_named, trained, write
 from l2caf.experiments.train_retrieval import RATE, STEPS, Request, train_retrieval
-from l2caf.localization import protocol
 from l2caf.models import LoadedModel, load
 from l2caf.retrieval import nmi
 from l2caf.retrieval.search import Metric
@@ -164,9 +161,7 @@ def table3(
     """
     plan = plan or Plan()
     usable(plan.device)
-    name = data.partition(":")[0]
-    if name not in {"digits", "cub", "cars"}:
-        raise DataError(f"data {data!r}: expected cub:ROOT, cars:ROOT, or digits")
+    name = set_named(data, ("cub", "cars"))
     sets = list(_sets(data, output, plan.seeds))
     rows: list[Row] = []
     for network in plan.networks or (("digits",) if name == "digits" else NETWORKS):
@@ -176,7 +171,8 @@ def table3(
                 label = f"{network}-{loss}-{seed}"
                 given = given_weights(plan.weights, f"{network}-{loss}")
                 request = Request(DIGIT_DATA if data == "digits" else data, network, loss, batch_size=plan.batch_size)
-                weights = given or _trained(request, plan.options(name, seed), output / "training" / label, report)
+                train = partial(train_retrieval, request, plan.options(name, seed))
+                weights = given or trained(train, output / "training" / label, report)
                 loaded = load(f"retrieval/{network}", weights=weights)
                 loaded.model.to(plan.device)
                 _refuse_test_classes(loaded, boxed, weights)
@@ -199,11 +195,6 @@ def _sets(data: str, output: Path, seeds: tuple[int, ...]) -> Iterator[tuple[int
         yield seed, replace(boxed_set, classes=tuple(map(str, digits)))
 
 
-def _trained(request: Request, options: Options, folder: Path, report: Report) -> Path:
-    train_retrieval(request, options, folder, resume=True, report=partial(report, f"train {folder.name}"))
-    return folder / WEIGHTS
-
-
 def _refuse_test_classes(loaded: LoadedModel, boxed: BoxedSet, weights: Path) -> None:
     seen = sorted(set(loaded.card.trained_on or ()) & set(boxed.classes))
     if seen:
@@ -216,10 +207,7 @@ def _refuse_test_classes(loaded: LoadedModel, boxed: BoxedSet, weights: Path) ->
 def _judged(
     boxed: BoxedSet, loaded: LoadedModel, folder: Path, metric: Metric, report: Callable[[int, int], None]
 ) -> _Run:
-    chosen = methods(list(METHODS), loaded.model)
-    workers = 0 if boxed.name == "csv" else 2  # scenes are not worth starting processes for
-    write_maps(boxed, loaded, chosen, folder, predictions="none", workers=workers, report=report)
-    evaluation = judge(boxed, folder, [protocol(rule) for rule in RULES], sweep=False, metric=metric)
+    evaluation = evaluate(boxed, loaded, folder, Comparison(METHODS, RULES, predictions="none", metric=metric), report)
     outputs = embeddings_of(folder, boxed)
     embeddings = torch.from_numpy(np.stack(list(outputs.values())))
     labels = torch.tensor([boxed.pictures[number].label for number in outputs])

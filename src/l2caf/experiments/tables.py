@@ -4,16 +4,19 @@ import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from l2caf import storage
 from l2caf.data.boxed import BoxedSet
+from l2caf.errors import DataError
 from l2caf.experiments.judge import Evaluation, judge
-from l2caf.experiments.maps import write_maps
+from l2caf.experiments.maps import Predictions, write_maps
 from l2caf.experiments.methods import methods
 from l2caf.localization import protocol
 from l2caf.models import LoadedModel
+from l2caf.retrieval.search import Metric
 
 WEIGHTS: Final = "weights.safetensors"  # of a training run
 
@@ -57,11 +60,15 @@ class Comparison:
         methods: their names.
         rules: protocols.
         sweep: also sweep the threshold (MaxBoxAcc), which takes longest.
+        predictions: whose maps are made, as `write_maps` takes it; `"none"` for embeddings.
+        metric: by which embeddings are neighbours.
     """
 
     methods: Sequence[str]
     rules: Sequence[str]
     sweep: bool = False
+    predictions: Predictions = "true"
+    metric: Metric = "cosine"
 
 
 def evaluate(
@@ -85,8 +92,9 @@ def evaluate(
     """
     chosen = methods(list(comparison.methods), loaded.model)
     workers = 0 if boxed.name == "csv" else 2  # scenes are not worth starting processes for
-    write_maps(boxed, loaded, chosen, folder, workers=workers, report=report)
-    return judge(boxed, folder, [protocol(rule) for rule in comparison.rules], sweep=comparison.sweep)
+    write_maps(boxed, loaded, chosen, folder, predictions=comparison.predictions, workers=workers, report=report)
+    rules = [protocol(rule) for rule in comparison.rules]
+    return judge(boxed, folder, rules, sweep=comparison.sweep, metric=comparison.metric)
 
 
 def rows_of(name: str, runs: Sequence[Evaluation], paper: Callable[[str, str], tuple[float, ...] | None]) -> list[Row]:
@@ -121,6 +129,31 @@ def rows_of(name: str, runs: Sequence[Evaluation], paper: Callable[[str, str], t
             )
         )
     return rows
+
+
+def set_named(data: str, known: Sequence[str]) -> str:
+    """Which data set is meant.
+
+    Args:
+        data: `NAME:ROOT`, or `digits`, whose number of scenes is the table's.
+        known: the names.
+
+    Returns:
+        The name.
+
+    Raises:
+        DataError: if it is none of them.
+    """
+    name, _, root = data.partition(":")
+    if data != "digits" and (name not in known or not root):
+        raise DataError(f"data {data!r}: expected {', '.join(f'{one}:ROOT' for one in known)}, or digits")
+    return name
+
+
+def trained(train: Callable[..., Any], folder: Path, report: Callable[[str, int, int], None]) -> Path:
+    """The weights that a training leaves in a folder, where it is taken up if it stopped."""
+    train(output=folder, resume=True, report=partial(report, f"train {folder.name}"))
+    return folder / WEIGHTS
 
 
 def given_weights(folder: Path | None, name: str) -> Path | None:

@@ -6,6 +6,7 @@ takes them. Not learnt from is every tenth training class; where there are fewer
 pictures; of digits, other handwriting on other photographs. The test classes are left alone.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -23,10 +24,11 @@ from l2caf.experiments.train_digits import augmented
 from l2caf.experiments.train_wsol import publish
 from l2caf.experiments.wsol_data import DIGITS_JITTER, cropped, plain
 from l2caf.models import LoadedModel, ModelCard, load
-from l2caf.retrieval import recall_at
+from l2caf.retrieval import is_collapsed, recall_at
 from l2caf.training import Feed, Options, Result, Task, fit
 from l2caf.training.feed import Items, in_order
 
+logger = logging.getLogger("l2caf")
 STEPS: Final = 5000  # the paper's, supplementary S2
 RATE: Final = 1e-4  # of AdamW; not in the paper
 HELD_CLASSES: Final = 10  # of so many training classes one is held out
@@ -120,7 +122,7 @@ def train_retrieval(
         ExtraMissingError: if pytorch-metric-learning is not installed.
     """
     loaded = _start(request, options.seed)
-    data = read_retrieval(request.data, "train", seed=options.seed)
+    data = _distinct(read_retrieval(request.data, "train", seed=options.seed))
     train, held_out = parted(data)
     change = _jittered if data.name == "digits" else cropped
     options = replace(options, steps=options.steps or STEPS).checked()
@@ -162,6 +164,19 @@ def parted(data: RetrievalSet) -> tuple[list[Picture], list[Picture]]:
             f"from, {len(held_out)} to validate on; ranking needs two classes, and two pictures of one to validate"
         )
     return learnt, held_out
+
+
+def _distinct(data: RetrievalSet) -> RetrievalSet:
+    """The data without copies; says what is missing or left out."""
+    distinct, copies = data.without_copies()
+    for what, which in (
+        ("missing pictures", data.missing),
+        ("copies of other pictures, left out", copies),
+        ("classes of one picture, which nothing is like, left out", distinct.lone),
+    ):
+        if which:
+            logger.warning("%s: %d, such as %s", what, len(which), which[0])
+    return distinct
 
 
 def embeddings_of(
@@ -232,7 +247,7 @@ def _task(request: Request, options: Options, model: nn.Module, items: tuple[Pic
 
 def _validate(model: nn.Module, items: Pictures, request: Request, metric: Any) -> dict[str, float]:
     embeddings, labels = embeddings_of(model, items, request.batch_size, request.workers)
-    if bool((embeddings == embeddings[0]).all()):  # collapsed: nobody is nearest
+    if is_collapsed(embeddings):  # nobody is nearest
         return {"recall_error": 1.0, "recall_at_1": 0.0}
     recall = recall_at(embeddings, labels, ks=(1,), metric=metric)[1]
     return {"recall_error": 1 - recall, "recall_at_1": recall}

@@ -49,11 +49,13 @@ class LoadedModel:
         model: in eval mode.
         name: where it came from, such as `timm/mobilenetv2_100`.
         card: complete but for labels, which may be unknown.
+        has_random_head: the last layer was drawn, as no weights of it were given.
     """
 
     model: nn.Module
     name: str
     card: ModelCard
+    has_random_head: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -137,7 +139,8 @@ def _embedder(
         model = embedder_on(loaded.model, loaded.card.size or (224, 224), **options)
     if whole is not None:
         _fit(model, whole, f"retrieval/{trunk}", weights)
-    return LoadedModel(model, f"retrieval/{trunk}", replace(loaded.card, arguments=card.arguments, labels=card.labels))
+    completed = replace(loaded.card, arguments=card.arguments, labels=card.labels)
+    return LoadedModel(model, f"retrieval/{trunk}", completed, has_random_head=whole is None)
 
 
 def _embedding_options(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

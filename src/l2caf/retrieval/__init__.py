@@ -7,6 +7,7 @@ from l2caf.retrieval.attention import PairAttention as PairAttention
 from l2caf.retrieval.attention import group as group
 from l2caf.retrieval.attention import pair as pair
 from l2caf.retrieval.metrics import clusters as clusters
+from l2caf.retrieval.metrics import is_collapsed as is_collapsed
 from l2caf.retrieval.metrics import nmi as nmi
 from l2caf.retrieval.metrics import normalised_information as normalised_information
 from l2caf.retrieval.metrics import recall_at as recall_at

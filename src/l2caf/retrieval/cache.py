@@ -1,13 +1,13 @@
 """Embeddings on disk, so that a gallery is embedded once.
 
 One SQLite file for each network, weights and preprocessing; in it one row for each picture file, valid as long as the
-file's path, size and time of change are what they were. Rows are committed batch by batch: what was embedded before an
+file's path, size and times of change are what they were. Rows are committed batch by batch: what was embedded before an
 interruption is kept, and no reader ever sees half a row.
 """
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,21 +17,24 @@ from jaxtyping import Float
 from l2caf.errors import StorageError
 
 Vector = Float[np.ndarray, " d"]
-TABLE: Final = "embeddings (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, v BLOB)"
-Mark = tuple[str, int, int]
+FORMAT: Final = "l2caf.embeddings/2"  # part of every key, so that no file of another format is opened
+TABLE: Final = "embeddings (path TEXT PRIMARY KEY, size INTEGER, written INTEGER, changed INTEGER, v BLOB)"
+Mark = tuple[str, int, int, int]
 
 
 def mark_of(file: Path) -> Mark:
-    """What a file is recognised by: absolute path, size in bytes, time of change in nanoseconds.
+    """What a file is recognised by: absolute path, size in bytes, when it was written and changed, in nanoseconds.
+
+    The second time cannot be set: a copy that keeps the first (`cp -p`, `rsync -t`) moves it.
 
     Args:
         file: a file that exists.
 
     Returns:
-        The three.
+        The four.
     """
     status = file.stat()
-    return str(file.resolve()), status.st_size, status.st_mtime_ns
+    return str(file.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class EmbeddingCache:
@@ -70,16 +73,14 @@ class EmbeddingCache:
         path = folder / f"{key}.sqlite"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(path, timeout=60)
-            try:
+        except OSError as error:  # of the body it would not be the cache's
+            raise StorageError(_unusable(path, error)) from error
+        try:
+            with closing(sqlite3.connect(path, timeout=60)) as connection:
                 connection.execute(f"CREATE TABLE IF NOT EXISTS {TABLE}")
                 yield cls(connection, path)
-            finally:
-                connection.close()
-        except (OSError, sqlite3.Error) as error:
-            raise StorageError(
-                f"the cache {path} cannot be used: {error}; delete it, or name another --cache"
-            ) from error
+        except sqlite3.Error as error:
+            raise StorageError(_unusable(path, error)) from error
 
     def known(self, marks: Sequence[Mark]) -> dict[int, Vector]:
         """Embeddings of the files that have not changed.
@@ -91,9 +92,9 @@ class EmbeddingCache:
             Embeddings by place in `marks`.
         """
         found = {}
-        for place, (path, size, changed) in enumerate(marks):
+        for place, mark in enumerate(marks):
             row = self._connection.execute(
-                "SELECT v FROM embeddings WHERE path = ? AND size = ? AND changed = ?", (path, size, changed)
+                "SELECT v FROM embeddings WHERE path = ? AND size = ? AND written = ? AND changed = ?", mark
             ).fetchone()
             if row is not None:
                 found[place] = np.frombuffer(row[0], dtype=np.float32).copy()
@@ -107,4 +108,8 @@ class EmbeddingCache:
         """
         rows = [(*mark, vector.astype(np.float32).tobytes()) for mark, vector in embeddings.items()]
         with self._connection:
-            self._connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows)
+            self._connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _unusable(path: Path, error: Exception) -> str:
+    return f"the cache {path} cannot be used: {error}; delete it, or name another --cache"

@@ -13,6 +13,7 @@ from l2caf.retrieval.search import Gallery, Metric, checked_norms
 
 Average = Literal["geometric", "arithmetic"]
 KS: Final = (1, 2, 4, 8)
+SAME: Final = 1e-5  # of its length, by which rounding may part two copies of an embedding
 RESTARTS: Final = 10  # scikit-learn's for random starts; its k-means++ needs fewer
 
 
@@ -144,6 +145,19 @@ def normalised_information(
     return float(score)
 
 
+def is_collapsed(embeddings: Float[Tensor, "n d"]) -> bool:
+    """Whether a network embeds everything alike, up to the rounding that differs with the size of a batch.
+
+    Args:
+        embeddings: (n, d), n > 0.
+
+    Returns:
+        True if so; NaN is like nothing.
+    """
+    points = embeddings.detach().to(torch.promote_types(embeddings.dtype, torch.float32))
+    return bool((points - points[0]).norm(dim=1).max() <= SAME * points.norm(dim=1).max())
+
+
 def _check(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " m"]) -> None:
     if len(embeddings) != len(labels) or len(labels) < 2:
         raise DataError(
@@ -152,7 +166,7 @@ def _check(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " m"]) -> None:
     checked_norms(
         embeddings.detach().to(torch.promote_types(embeddings.dtype, torch.float32)), "embeddings", "euclidean"
     )
-    if bool((embeddings == embeddings[0]).all()):
+    if is_collapsed(embeddings):
         raise DataError(
             f"all {len(embeddings)} embeddings are the same: the network has collapsed, or was fed one picture"
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from l2caf.errors import DataError
@@ -201,6 +201,20 @@ def checked_norms(embeddings: Float[Tensor, "n d"], what: str, metric: Metric) -
             f"{what}: {len(zero)} of {len(norms)} embeddings are zero, first row {int(zero[0])}; they have no cosine"
         )
     return norms
+
+
+def comparable(embeddings: Float[Tensor, "n d"], metric: Metric) -> Bool[Tensor, " n"]:
+    """Which embeddings `checked_norms` would let pass: those finite, not huge, and not zero under the cosine.
+
+    Args:
+        embeddings: (n, d), float32 or float64.
+        metric: under which.
+
+    Returns:
+        (n,).
+    """
+    squares, limits = embeddings.norm(dim=1).double().square(), torch.finfo(embeddings.dtype)
+    return (squares <= limits.max) & ((squares >= VANISHING * limits.tiny) | (metric != "cosine"))
 
 
 def _at_least_single(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
