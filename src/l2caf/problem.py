@@ -11,6 +11,8 @@ linear (Eq. 2) or squared (Eq. 1). Where the tail is affine, `y(f) = c + J f`, t
 which have closed solutions on a sphere, the last up to one more root. Where a position answers to negative weights with
 another column than to positive ones (a ReLU comes first), `f` is replaced by (max(f, 0), min(f, 0)) of 2 p coordinates,
 and the problem is `TwoSided`. Everything else is `Smooth`: values and gradients.
+Where the output has far fewer components than the filter has weights, `J f` knows only the part of f in the span of J's
+rows, and the problem is `Spanned`: the same one in that many coordinates.
 A problem holds m independent rows, each with its own filter of p weights.
 """
 
@@ -49,11 +51,13 @@ class Quadratic:
         gram: (m, p, p), symmetric positive semi-definite, float64.
         slope: (m, p), float64.
         offset: (m,), the loss of the zero filter.
+        uniform: (m, p), the filter to be near to where several are best; None for the constant one.
     """
 
     gram: Float[Tensor, "m p p"]
     slope: Filters
     offset: Losses
+    uniform: Filters | None = None
 
     def value(self, filters: Filters) -> Losses:
         """Losses (m,) of filters (m, p)."""
@@ -71,6 +75,7 @@ class Cosine:
         cross: J^T c (m, p), float64.
         along: v . c (m,), float64.
         square: c . c (m,), float64.
+        uniform: as that of `Quadratic`.
     """
 
     gram: Float[Tensor, "m p p"]
@@ -78,12 +83,35 @@ class Cosine:
     cross: Filters
     along: Losses
     square: Losses
+    uniform: Filters | None = None
 
     def value(self, filters: Filters) -> Losses:
         """Losses (m,) of filters (m, p)."""
         bent = (self.gram @ filters.unsqueeze(-1)).squeeze(-1)
         square = self.square + ((bent + 2 * self.cross) * filters).sum(-1)
         return 1 - (self.along + (self.slope * filters).sum(-1)) / square.clamp_min(1e-300).sqrt()
+
+
+@dataclass(frozen=True, slots=True)
+class Spanned:
+    """A problem in the coordinates x = basis^T f of a subspace; what is orthogonal to it changes no loss.
+
+    Attributes:
+        inner: in q coordinates; the subspace holds a direction that changes none either, so that the norm can be filled
+            up inside it and its minima are those of all filters.
+        basis: (m, p, q), orthonormal columns, float64.
+    """
+
+    inner: Quadratic | Cosine
+    basis: Float[Tensor, "m p q"]
+
+    def value(self, filters: Filters) -> Losses:
+        """Losses (m,) of filters (m, p)."""
+        return self.inner.value((self.basis.mT @ filters.to(self.basis).unsqueeze(-1)).squeeze(-1))
+
+    def filters(self, coordinates: Float[Tensor, "m q"]) -> Filters:
+        """Filters (m, p) of the subspace."""
+        return (self.basis @ coordinates.unsqueeze(-1)).squeeze(-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +127,9 @@ class TwoSided:
     def value(self, filters: Filters) -> Losses:
         """Losses (m,) of filters (m, p)."""
         return self.unfolded.value(torch.cat([filters.clamp(min=0), filters.clamp(max=0)], dim=-1))
+
+
+ClosedForm = Linear | Quadratic | Cosine | Spanned | TwoSided
 
 
 @runtime_checkable

@@ -109,13 +109,24 @@ def test_a_segmentation_of_volumes_is_explained_through_its_skip_connection() ->
     assert bool((weights[:, 3:, 4:, 4:].sum((1, 2, 3)) > 0.99).all())  # nothing else reaches the block
 
 
-def test_a_grid_too_large_for_a_matrix_of_its_pairs_is_searched_and_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grid_of_thousands_is_solved_in_the_span_of_a_short_output(monkeypatch: pytest.MonkeyPatch) -> None:
     caf = L2CAF(networks.seeded(UNet3d()), output=lambda maps: maps.mean((2, 3, 4)))
-    scan = torch.randn(1, 1, 20, 16, 24, generator=torch.Generator().manual_seed(0))
-    assert caf(scan).solver == "quasi-newton"  # affine, but 7680 positions
+    scan = torch.randn(2, 1, 20, 16, 24, generator=torch.Generator().manual_seed(0))
+    large = caf(scan)  # 7680 positions: a matrix of their pairs would be solved for minutes
+    assert [row[0].label for row in large.certificate] == ["global", "global"]
     small = scan[..., :8, :8, :8]
-    exact = caf(small)
-    monkeypatch.setattr("l2caf.attention.solve.LARGEST_GRID", 511)
-    searched = caf(small)
+    spanned = caf(small)
+    monkeypatch.setattr("l2caf.attention.pose.SPAN_PAYS", 10_000)
+    direct = caf(small)
+    assert torch.allclose(spanned.loss, direct.loss, rtol=1e-5)
+    assert torch.allclose(spanned.filter, direct.filter, atol=1e-5)
+
+
+def test_a_grid_and_an_output_too_large_for_a_matrix_are_searched_and_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    caf = L2CAF(networks.seeded(UNet3d()), output=lambda maps: maps.mean((2, 3, 4)))
+    scan = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    exact = caf(scan)
+    monkeypatch.setattr("l2caf.attention.solve.LARGEST_MATRIX", 1)
+    searched = caf(scan)
     assert (exact.solver, searched.solver) == ("exact", "quasi-newton")
     assert torch.allclose(searched.loss, exact.loss, rtol=1e-4)

@@ -3,11 +3,12 @@
 affine tail, linear goal    Linear     g = J^T s: one backward pass of the tail
 affine tail, squared goal   Quadratic  G = J^T J, b = J^T (NT - c)
 affine tail, a cosine       Cosine     the same G, and what c and the partner have to do with J and each other
+... and a short output      Spanned    either of them in the span of J's rows
 affine on either side of 0  TwoSided   the first two, with a column for each sign of each position
 any tail, any goal          Smooth     values and gradients
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -15,11 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from l2caf.objectives import CosineGoal, Goal, LinearGoal, SquaredGoal
-from l2caf.problem import Cosine, Linear, Quadratic, TwoSided
+from l2caf.problem import Cosine, Linear, Quadratic, Spanned, TwoSided
 from l2caf.shapes import Filters, Losses, Rows
 from l2caf.tail import AffineResponse, Tail, is_affine, is_odd
+from l2caf.tail.response import OUTPUTS_AT_ONCE, probe_filters
 
-CLASSES_AT_ONCE: Final = 32  # backward passes batched together; more only costs memory
+SPARE: Final = 2  # directions beside J's rows: the constant filter, and one in which the output does not move
+SPAN_PAYS: Final = 2  # times as many positions as coordinates
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def inputs_of(tail: Tail, goal: Goal, problems: Rows) -> Rows:
     return problems // (n_problems(goal) // tail.n_inputs)
 
 
-def affine_problem(response: AffineResponse, goal: Goal) -> Linear | Quadratic | Cosine | None:
+def affine_problem(response: AffineResponse, goal: Goal) -> Linear | Quadratic | Cosine | Spanned | None:
     """The closed form of every problem, as if the tail were affine.
 
     Args:
@@ -108,9 +111,13 @@ def affine_problem(response: AffineResponse, goal: Goal) -> Linear | Quadratic |
         return None
     if response.pooled_jacobian is None and not bool(is_affine(response.tail).any()):
         return None
-    if isinstance(goal, CosineGoal):
-        return _cosine(goal, response.offset, response.jacobian)
-    return _quadratic(goal, response.offset, response.jacobian)
+    n, p = response.jacobian.shape[1:]
+    if p < SPAN_PAYS * (n + SPARE):
+        return _stated(goal, response.offset, response.jacobian)
+    jacobian, uniform, basis = _span(response)
+    k = n_problems(goal) // len(basis)
+    inner = _stated(goal, response.offset, jacobian)
+    return Spanned(replace(inner, uniform=uniform.repeat_interleave(k, dim=0)), basis.repeat_interleave(k, dim=0))
 
 
 def two_sided_problem(above: AffineResponse, below: AffineResponse, goal: Goal) -> TwoSided | None:
@@ -141,6 +148,23 @@ def _linear(tail: Tail, goal: LinearGoal, gradient: Filters) -> Linear:
     return Linear(gradient, at_ones - gradient.sum(-1))
 
 
+def _stated(
+    goal: SquaredGoal | CosineGoal, offset: Float[Tensor, "b n"], jacobian: Float[Tensor, "b n p"]
+) -> Quadratic | Cosine:
+    return _cosine(goal, offset, jacobian) if isinstance(goal, CosineGoal) else _quadratic(goal, offset, jacobian)
+
+
+def _span(
+    response: AffineResponse,
+) -> tuple[Float[Tensor, "b n q"], Float[Tensor, "b q"], Float[Tensor, "b p q"]]:
+    """J and the constant filter in an orthonormal basis of J's rows, that filter and one more, and the basis."""
+    b, n, p = response.jacobian.shape
+    probe = probe_filters(response.tail).to(response.jacobian)  # in no span of a few rows, so orthogonal to it in part
+    spare = torch.stack([torch.ones_like(probe), probe], dim=-1).expand(b, p, SPARE)
+    basis, coordinates = torch.linalg.qr(torch.cat([response.jacobian.mT, spare], dim=-1).double())
+    return coordinates[:, :, :n].mT, coordinates[:, :, n], basis
+
+
 def _quadratic(goal: SquaredGoal, offset: Float[Tensor, "b n"], jacobian: Float[Tensor, "b n p"]) -> Quadratic:
     columns = jacobian.mT.double()  # positions first, as the tail gave them
     wanted = goal.reference.double() - offset.double()
@@ -167,5 +191,5 @@ def _cosine(goal: CosineGoal, offset: Float[Tensor, "b n"], jacobian: Float[Tens
 def tangent(response: AffineResponse, goal: LinearGoal) -> Filters:
     """Gradients (m, p) of a linear goal at the constant filter of the response's side, float64."""
     weights = goal.weights.unflatten(0, (response.tail.n_inputs, -1))
-    parts = [response.pullback(part) for part in weights.split(CLASSES_AT_ONCE, dim=1)]
+    parts = [response.pullback(part) for part in weights.split(OUTPUTS_AT_ONCE, dim=1)]
     return torch.cat(parts, dim=1).flatten(0, 1).double()

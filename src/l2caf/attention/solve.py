@@ -19,14 +19,14 @@ from l2caf.attention.pose import TailProblem, affine_problem, all_problems, inpu
 from l2caf.constraints import UnitL2
 from l2caf.errors import SolverError
 from l2caf.objectives import CosineGoal, Goal, LinearGoal, SquaredGoal
-from l2caf.problem import Constraint, Cosine, Linear, Quadratic, TwoSided
+from l2caf.problem import ClosedForm, Constraint, Cosine, Spanned, TwoSided
 from l2caf.shapes import Filters, Flags, Losses, Rows
 from l2caf.solvers import Certificate, CosineExact, Descent, Exact, QuasiNewton, Solution, TwoSidedExact, merged
 from l2caf.tail import AffineResponse, Tail
 from l2caf.tail.response import probe_filters, rounding_of
 
 LARGEST_JACOBIAN: Final = 2**30  # bytes in float64, for all inputs of a batch
-LARGEST_GRID: Final = 5000  # positions; the matrix of pairs of them has 200 MB then, its eigenvectors cost a minute
+LARGEST_MATRIX: Final = 5000  # rows of one whose eigenvectors are sought: 200 MB, and a minute
 
 SolverName = Literal["auto", "exact", "quasi-newton", "descent"]
 Solver = SolverName | Descent | QuasiNewton
@@ -87,7 +87,7 @@ def _closed(tail: Tail, goal: Goal, constraint: UnitL2) -> tuple[Solved | None, 
     problems = missed = all_problems(goal)
     solved: Solved | None = None
     above, below = AffineResponse(tail), AffineResponse(tail, -1.0)
-    poses: list[Callable[[Goal], Linear | Quadratic | Cosine | TwoSided | None]] = [partial(affine_problem, above)]
+    poses: list[Callable[[Goal], ClosedForm | None]] = [partial(affine_problem, above)]
     if not constraint.nonnegative:  # without negative weights there is no second side
         poses.append(partial(two_sided_problem, above, below))
     for pose in poses:
@@ -108,7 +108,10 @@ def _closed(tail: Tail, goal: Goal, constraint: UnitL2) -> tuple[Solved | None, 
     return solved, missed if solved is not None else problems
 
 
-def _in_closed_form(problem: Linear | Quadratic | Cosine | TwoSided, constraint: UnitL2) -> Solution:
+def _in_closed_form(problem: ClosedForm, constraint: UnitL2) -> Solution:
+    if isinstance(problem, Spanned):
+        solution = _in_closed_form(problem.inner, constraint)
+        return replace(solution, filters=problem.filters(solution.filters))
     if isinstance(problem, TwoSided):
         return TwoSidedExact(constraint.radius).solve(problem)
     if isinstance(problem, Cosine):
@@ -119,13 +122,14 @@ def _in_closed_form(problem: Linear | Quadratic | Cosine | TwoSided, constraint:
 def _has_closed_form(tail: Tail, goal: Goal, constraint: UnitL2) -> bool:
     """Whether there is one if the tail is affine. An output of a million pixels has products with J, but no J."""
     if isinstance(goal, SquaredGoal | CosineGoal):
-        fits = 8 * goal.reference.numel() * tail.n_positions <= LARGEST_JACOBIAN and tail.n_positions <= LARGEST_GRID
-        return fits and not constraint.nonnegative
+        fits = 8 * goal.reference.numel() * tail.n_positions <= LARGEST_JACOBIAN
+        small = min(tail.n_positions, goal.reference.shape[1]) <= LARGEST_MATRIX
+        return fits and small and not constraint.nonnegative
     return True
 
 
 def _checked(
-    tail: Tail, goal: Goal, problem: Linear | Quadratic | Cosine | TwoSided, solution: Solution, constraint: UnitL2
+    tail: Tail, goal: Goal, problem: ClosedForm, solution: Solution, constraint: UnitL2
 ) -> tuple[Solved, Flags]:
     """Real losses, and whether the problem predicts them at the solution, the uniform and a random filter."""
     problems = all_problems(goal)
@@ -142,7 +146,7 @@ def _checked(
     agrees = _predicts(tail, goal, problem.value(solution.filters), own, zero)
     agrees &= _predicts(tail, goal, problem.value(uniform[inputs]), even[inputs], zero)
     agrees &= _predicts(tail, goal, problem.value(probe[inputs]), random[inputs], zero)
-    if isinstance(problem, Cosine):  # what is not proven is sought again from several starts
+    if isinstance(goal, CosineGoal):  # what is not proven is sought again from several starts
         agrees &= torch.tensor([one is Certificate.GLOBAL for one in solution.certificates], device=agrees.device)
     measured = replace(solution, loss=goal.loss(own, problems))
     return Solved(measured, goal.loss(even[inputs], problems)), agrees

@@ -83,7 +83,7 @@ class _Turned:
     @classmethod
     def of(cls, problem: Cosine, radius: float) -> "_Turned":
         eigenvalues, basis = torch.linalg.eigh(problem.gram)
-        ones = torch.ones_like(problem.slope)
+        ones = torch.ones_like(problem.slope) if problem.uniform is None else problem.uniform
         slope, cross, uniform = (
             (basis.mT @ vector.unsqueeze(-1)).squeeze(-1) for vector in (problem.slope, problem.cross, ones)
         )

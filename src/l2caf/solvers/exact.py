@@ -83,7 +83,7 @@ class Exact:
     def _quadratic(self, problem: Quadratic) -> tuple[Filters, Flags]:
         eigenvalues, basis = torch.linalg.eigh(problem.gram)
         slope = (basis.mT @ problem.slope.unsqueeze(-1)).squeeze(-1)
-        ones = torch.ones_like(problem.slope)
+        ones = torch.ones_like(problem.slope) if problem.uniform is None else problem.uniform
         uniform = (basis.mT @ ones.unsqueeze(-1)).squeeze(-1)
         coordinates, unique = sphere_minimum(eigenvalues, slope, uniform, self.radius)
         filters = (basis @ coordinates.unsqueeze(-1)).squeeze(-1)

@@ -10,7 +10,8 @@ J[:, p] is what the tail answers to position p alone. Two ways to get it:
    anything affine) answers a map made of position p only, on a grid of one, with `c + p J[:, p]`. All positions
    of all inputs go through the tail in one pass the size of a 1x1 convolution. It is a guess; `J 1 = NT - c`
    confirms or refutes it.
-2. *One-hot filters*: one row of the tail per position, for every other affine tail.
+2. *One-hot filters*: one row of the tail per position, for every other affine tail; or a backward pass per component of
+   the output, where these are fewer.
 
 Whether the tail is affine is tested before (`is_affine`), and each solution is checked against the tail itself.
 """
@@ -28,6 +29,7 @@ from l2caf.tail.replay import Tail
 
 AFFINE_RTOL: Final = 1e-4  # of what the filter changes: float32 sums over up to a few thousand channels
 NOISE_EPS: Final = 16  # units in the last place of the whole output, which carries the offset's rounding too
+OUTPUTS_AT_ONCE: Final = 32  # backward passes batched together; more only costs memory
 PROBE_SEED: Final = 20200720  # any fixed number: probes must be the same in every run
 
 
@@ -133,7 +135,10 @@ class AffineResponse:
     @cached_property
     def jacobian(self) -> Float[Tensor, "b n p"]:
         """J in the dtype of the network's output."""
-        return self._one_hot() if self.pooled_jacobian is None else self.pooled_jacobian
+        if self.pooled_jacobian is not None:
+            return self.pooled_jacobian
+        n = self.offset.shape[1]
+        return self._one_hot() if n >= self.tail.n_positions else self._by_outputs(n)
 
     @cached_property
     def pooled_jacobian(self) -> Float[Tensor, "b n p"] | None:
@@ -163,6 +168,10 @@ class AffineResponse:
         size = whole.double().norm(dim=1)
         defect = (self.side * jacobian.sum(-1) + self.offset - whole).double().norm(dim=1)
         return bool((defect <= rounding_of(self.tail, response, size)).all())
+
+    def _by_outputs(self, n: int) -> Float[Tensor, "b n p"]:
+        eye = torch.eye(n, device=self.offset.device, dtype=self.offset.dtype).expand(self.tail.n_inputs, -1, -1)
+        return torch.cat([self.pullback(part) for part in eye.split(OUTPUTS_AT_ONCE, dim=1)], dim=1)
 
     def _one_hot(self) -> Float[Tensor, "b n p"]:
         tail = self.tail
