@@ -18,7 +18,7 @@ from torch import Tensor
 from l2caf.objectives import CosineGoal, Goal, LinearGoal, SquaredGoal
 from l2caf.problem import Cosine, Linear, Quadratic, Spanned, TwoSided
 from l2caf.shapes import Filters, Losses, Rows
-from l2caf.tail import AffineResponse, Tail, is_affine, is_odd
+from l2caf.tail import AffineResponse, Tail, is_affine, is_odd, is_straight
 from l2caf.tail.response import OUTPUTS_AT_ONCE, probe_filters
 
 SPARE: Final = 2  # directions beside J's rows: the constant filter, and one in which the output does not move
@@ -93,22 +93,25 @@ def inputs_of(tail: Tail, goal: Goal, problems: Rows) -> Rows:
     return problems // (n_problems(goal) // tail.n_inputs)
 
 
-def affine_problem(response: AffineResponse, goal: Goal) -> Linear | Quadratic | Cosine | Spanned | None:
+def affine_problem(
+    response: AffineResponse, goal: Goal, *, nonnegative: bool = False
+) -> Linear | Quadratic | Cosine | Spanned | None:
     """The closed form of every problem, as if the tail were affine.
 
     Args:
         response: to non-negative filters.
         goal: m problems.
+        nonnegative: no filter with negative weights is asked for, so that the tail may do with them what it likes.
 
     Returns:
         A problem of m rows in float64, or None where it is known not to hold. A linear one is the tangent of the loss
         at f = 1; the others are the loss of the tail's response to single positions. Whether the tail agrees is
         for the caller to check.
     """
+    if not bool((is_straight if nonnegative else is_odd)(response.tail).any()):
+        return None
     if isinstance(goal, LinearGoal):
         return _linear(response.tail, goal, tangent(response, goal))
-    if not bool(is_odd(response.tail).any()):
-        return None
     if response.pooled_jacobian is None and not bool(is_affine(response.tail).any()):
         return None
     n, p = response.jacobian.shape[1:]
@@ -131,6 +134,8 @@ def two_sided_problem(above: AffineResponse, below: AffineResponse, goal: Goal) 
     Returns:
         A problem of m rows, or None where it is known not to hold.
     """
+    if not bool(is_straight(above.tail).any()):
+        return None
     if isinstance(goal, LinearGoal):
         slope_above, slope_below = tangent(above, goal), tangent(below, goal)
         at_zero = _linear(above.tail, goal, slope_above).offset

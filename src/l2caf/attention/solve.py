@@ -87,7 +87,9 @@ def _closed(tail: Tail, goal: Goal, constraint: UnitL2) -> tuple[Solved | None, 
     problems = missed = all_problems(goal)
     solved: Solved | None = None
     above, below = AffineResponse(tail), AffineResponse(tail, -1.0)
-    poses: list[Callable[[Goal], ClosedForm | None]] = [partial(affine_problem, above)]
+    poses: list[Callable[[Goal], ClosedForm | None]] = [
+        partial(affine_problem, above, nonnegative=constraint.nonnegative)
+    ]
     if not constraint.nonnegative:  # without negative weights there is no second side
         poses.append(partial(two_sided_problem, above, below))
     for pose in poses:

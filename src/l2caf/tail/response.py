@@ -70,6 +70,21 @@ def is_odd(tail: Tail) -> Bool[Tensor, " b"]:
     return defect <= rounding_of(tail, response, above.norm(dim=1) + below.norm(dim=1) + 2 * zero.norm(dim=1))
 
 
+def is_straight(tail: Tail) -> Bool[Tensor, " b"]:
+    """Which inputs' tails answer to a filter of 1/2 half of what they answer to 1: `FT(0) + FT(1) = 2 FT(1/2)`.
+
+    Args:
+        tail: the tail.
+
+    Returns:
+        (b,) booleans; one pass tells most tails that are affine on neither side of 0.
+    """
+    zero, half, whole = (tail.constant(weight).double() for weight in (0.0, 0.5, 1.0))
+    defect = (zero + whole - 2 * half).norm(dim=1)
+    response = (whole - zero).norm(dim=1) + 2 * (half - zero).norm(dim=1)
+    return defect <= rounding_of(tail, response, zero.norm(dim=1) + whole.norm(dim=1) + 2 * half.norm(dim=1))
+
+
 def is_affine(tail: Tail) -> Bool[Tensor, " b"]:
     """Which inputs have an affine tail, tested by oddness and by `FT(r) + FT(1 - r) = FT(0) + FT(1)` at a random r.
 
