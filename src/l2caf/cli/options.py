@@ -68,15 +68,21 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
     Yields:
         What to call with what is under way, how much is done and how much there is.
     """
-    with Progress(*PROGRESS, console=Console(stderr=True)) as bars:
-        tasks: dict[str, TaskID] = {}
+    bars = Progress(*PROGRESS, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
 
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, completed=done)  # of an earlier run: no speed
-            bars.update(tasks[what], completed=done, total=total)
+    def report(what: str, done: int, total: int) -> None:
+        if not tasks:
+            bars.start()
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total, completed=done)  # of an earlier run: no speed
+        bars.update(tasks[what], completed=done, total=total)
 
+    try:
         yield report
+    finally:
+        if tasks:  # bars that never began would end in an empty line
+            bars.stop()
 
 
 def _named(

@@ -3,6 +3,7 @@
 The caller chooses which maps; the page holds no others, so that its size does not grow with the run.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +110,7 @@ def write_gallery(path: Path, title: str, overview: Overview, cards: Sequence[Ca
     Raises:
         StorageError: if the file cannot be written.
     """
-    labels = sorted({card.label for card in cards})
+    labels = sorted({card.label for card in cards}, key=_by_number)
     body = Template(part("gallery.html")).substitute(
         title=escaped(title),
         lede=escaped(overview.lede),
@@ -125,6 +126,11 @@ def write_gallery(path: Path, title: str, overview: Overview, cards: Sequence[Ca
         failures=_failures(overview.failures, overview.n_failures),
     )
     write_page(path, title, part("report.css") + part("gallery.css"), body, part("gallery.js"))
+
+
+def _by_number(label: str) -> list[tuple[int, str]]:
+    """Sorts `9` before `10`, wherever digits stand in a label."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", label)]
 
 
 def _histogram(losses: Histogram) -> str:
