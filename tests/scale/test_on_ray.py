@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from torch import nn
 
 from l2caf.errors import RunError
-from l2caf.models import LoadedModel
+from l2caf.models import LoadedModel, ModelCard, load
 from l2caf.scale import Local, Options, open_source, results, run
 from l2caf.scale.inputs import Files
 
@@ -75,6 +76,26 @@ def test_an_actor_that_is_killed_loses_nothing(
     run(deadly, digits, tmp_path / "run", OPTIONS, engine=on_ray(actors=2))
     assert (tmp_path / "died").exists()
     assert results(tmp_path / "run").dataset.to_table().equals(results(local).dataset.to_table())
+
+
+def test_a_network_whose_code_the_actors_have_not_imported_yet(on_ray: Any, scenes: Path, tmp_path: Path) -> None:
+    loaded = load("timm/test_efficientnet", pretrained=False)
+    outcome = run(open_source(str(scenes / "b")), loaded, tmp_path / "run", OPTIONS, engine=on_ray())
+    assert (outcome.n_pictures, outcome.n_failures) == (22, 0)
+
+
+class Homebound(nn.Sequential):
+    """A network that no other process can have."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        raise RuntimeError("its file is not on this machine")
+
+
+def test_a_network_that_the_actors_cannot_have_is_one_clear_line(on_ray: Any, scenes: Path, tmp_path: Path) -> None:
+    model = Homebound(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).eval()
+    loaded = LoadedModel(model, "own", ModelCard(size=(16, 16)))
+    with pytest.raises(RunError, match=r"^Ray could not do the work: .*its file is not on this machine$"):
+        run(open_source(str(scenes)), loaded, tmp_path / "run", OPTIONS, engine=on_ray())
 
 
 def test_what_stops_the_local_engine_stops_this_one_as_clearly(

@@ -6,6 +6,7 @@ A shard whose actor dies is handed to another one, and one that is written alrea
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,9 +16,11 @@ import torch
 from l2caf.errors import ExtraMissingError, L2CAFError, RunError, StorageError
 from l2caf.scale.shards import shard_file
 from l2caf.scale.work import Job, write_shards
+from l2caf.torchvision_compat import import_torchvision
 
 try:
     import ray
+    from ray import cloudpickle
 except ImportError as missing:
     raise ExtraMissingError("Ray is not installed; install `pip install l2caf[ray]`") from missing
 
@@ -86,8 +89,9 @@ class OnRay:
 
     def _map(self, job: Job, shards: Sequence[int], report: Callable[[int], None]) -> None:
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         job = replace(job, loaded=replace(job.loaded, model=job.loaded.model.cpu()))
-        kept = ray.put(job)  # for as long as actors may start
+        kept = ray.put(cloudpickle.dumps(job))  # type: ignore[no-untyped-call]  # for as long as actors may start
         numbers = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
         written = numbers.map_batches(
             _Actor,
@@ -97,17 +101,28 @@ class OnRay:
             num_cpus=self.cpus,
             num_gpus=self.gpus,
         )
-        for row in written.iter_rows():
-            if row["fault"]:
-                raise (StorageError if row["kind"] == "StorageError" else RunError)(row["fault"])
-            report(int(row["pictures"]))
+        try:
+            for row in written.iter_rows():
+                if row["fault"]:
+                    raise (StorageError if row["kind"] == "StorageError" else RunError)(row["fault"])
+                report(int(row["pictures"]))
+        except ray.exceptions.RayError as error:
+            raise RunError(f"Ray could not do the work: {_cause(error)}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """The line of a remote traceback that says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 class _Actor:
     """One process that computes."""
 
     def __init__(self, job: Any, workers: int) -> None:
-        self.job: Job = ray.get(job)
+        with suppress(ImportError):
+            import_torchvision()  # before a network's code does
+        self.job: Job = cloudpickle.loads(ray.get(job))
         self.workers = workers
         if torch.cuda.is_available() and ray.get_gpu_ids():
             self.job.loaded.model.cuda()
