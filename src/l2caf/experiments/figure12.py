@@ -25,6 +25,7 @@ from l2caf.viz.plot import new_figure, save_figure
 NETWORKS: Final = ("googlenet", "resnet50", "densenet161", "vgg16")
 SEEDS: Final = (0, 1, 2)
 VANILLA_STEPS: Final = 4
+MOST_UPRIGHT: Final = 6  # names have room side by side
 COLOURS: Final = {"descent, vanilla": "#c7c7c7", "descent, fast": "#7f7f7f", "l2caf": "#1f77b4"}
 
 
@@ -185,23 +186,33 @@ def figure12(path: Path, *, networks: Sequence[str] = NETWORKS) -> list[Timing]:
 
 
 def draw(timings: Sequence[Timing], path: Path) -> None:
-    """Bars per network on a logarithmic axis, as in the paper's Figure 12.
+    """Bars per network on a logarithmic axis, as in the paper's Figure 12; lying where there are many.
 
     Args:
         timings: what to draw.
         path: the picture.
     """
-    figure, ((axes,),) = new_figure(size=(1.6 + 1.1 * len(timings), 4.2))
+    n, lying = len(timings), len(timings) > MOST_UPRIGHT
+    figure, ((axes,),) = new_figure(size=(8.0, 1.2 + 0.45 * n) if lying else (1.6 + 1.1 * n, 4.2))
     for number, (kind, colour) in enumerate(COLOURS.items()):
-        places = [place + 0.27 * (number - 1) for place in range(len(timings))]
-        bars = axes.bar(places, [costs(one)[kind] for one in timings], 0.25, label=kind, color=colour)
-        axes.bar_label(bars, fmt="{:.3g}", fontsize=6)
-    axes.set_yscale("log")
+        places = [place + 0.27 * (number - 1) for place in range(n)]
+        draw_bars = axes.barh if lying else axes.bar
+        bars = draw_bars(places, [costs(one)[kind] for one in timings], 0.25, label=kind, color=colour)
+        axes.bar_label(bars, fmt=_rounded, fontsize=6, padding=1)
     names = [f"{one.name}\n{one.objective}" for one in timings]
-    axes.set_xticks(range(len(timings)), names, fontsize=7, rotation=0 if len(timings) < 6 else 60, ha="center")
-    axes.set_ylabel("time of a map in forward passes")
+    what = "time of a map in forward passes"
+    if lying:
+        axes.set(xscale="log", xlabel=what, xmargin=0.08, ylim=(n - 0.5, -0.5))
+        axes.set_yticks(range(n), names, fontsize=7)
+    else:
+        axes.set(yscale="log", ylabel=what)
+        axes.set_xticks(range(n), names, fontsize=7)
     axes.legend(fontsize="small")
     save_figure(figure, path)
+
+
+def _rounded(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
 
 
 def costs(timing: Timing) -> dict[str, float]:
