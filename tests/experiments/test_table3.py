@@ -13,7 +13,7 @@ from PIL import Image
 from l2caf.cli import app
 from l2caf.data.retrieval_sets import read_retrieval
 from l2caf.errors import DataError, TrainingError
-from l2caf.experiments import table3
+from l2caf.experiments import table3, tables
 from l2caf.experiments.train_retrieval import Request, parted, train_retrieval
 from l2caf.models import load
 from l2caf.models.retrieval import Embedder
@@ -70,8 +70,8 @@ def test_a_network_trained_on_cub_is_taken_up_loaded_and_judged_by_other_birds(
     assert isinstance(loaded.model, Embedder)
     assert loaded.card.trained_on == ("001.Bird1", "002.Bird2")
     assert loaded.model(torch.zeros(1, 3, 32, 32)).shape == (1, 6)
-    plan = table3.Plan(out.parent, ("digits",), ("npair",))
-    rows = table3.table3(f"cub:{cub}", tmp_path / "table", plan)
+    plan = tables.Plan(out.parent, ("digits",))
+    rows = table3.table3(f"cub:{cub}", tmp_path / "table", plan, losses=("npair",))
     assert [(row.method, row.protocol) for row in rows[:2]] == [
         ("gradcam-sum", "cam-code"),
         ("gradcam-sum", "cam-paper"),
@@ -90,7 +90,7 @@ def test_a_network_trained_on_cub_is_taken_up_loaded_and_judged_by_other_birds(
     card["trained_on"] = ["003.Bird3"]
     (out / "weights.json").write_text(json.dumps(card), encoding="utf-8")
     with pytest.raises(DataError, match="the wrong half of the split"):
-        table3.table3(f"cub:{cub}", tmp_path / "again", plan)
+        table3.table3(f"cub:{cub}", tmp_path / "again", plan, losses=("npair",))
 
 
 def test_the_table_of_digits_is_trained_and_made_offline_and_taken_up(

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from l2caf import L2CAF
 from l2caf.cli import app
 from l2caf.errors import DataError, L2CAFError, TrainingError, WeightsError
-from l2caf.experiments import table2, wsol_data
+from l2caf.experiments import table2, tables, wsol_data
 from l2caf.experiments.methods import methods
 from l2caf.experiments.train_wsol import Request, network, train_wsol
 from l2caf.experiments.wsol_data import read_trees
@@ -215,7 +215,7 @@ def test_table2_is_trained_judged_and_taken_up(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(wsol_data, "DIGITS_EPOCH", 8)
     monkeypatch.setattr(wsol_data, "DIGITS_VALIDATION", 4)
     training = Options(steps=2, learning_rate=0.01)
-    plan = table2.Plan(networks=("digits-gap", "digits-acol"), seeds=(0,), training=training, batch_size=4)
+    plan = tables.Plan(networks=("digits-gap", "digits-acol"), seeds=(0,), training=training, batch_size=4)
     rows = table2.table2("digits", tmp_path, plan)
     assert [row.method for row in rows] == [*table2.METHODS, *table2.METHODS, "acol"]
     assert {row.protocol for row in rows} == {"adl"}

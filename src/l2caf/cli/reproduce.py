@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from PIL import Image
@@ -18,6 +18,9 @@ from l2caf.experiments.figure11 import draw as draw_figure11
 from l2caf.experiments.figure12 import NETWORKS, costs
 from l2caf.experiments.figure12 import figure12 as make_figure12
 from l2caf.experiments.sanity import Mode, figure, summary
+
+if TYPE_CHECKING:
+    from l2caf.experiments.tables import Plan
 
 Table = Annotated[Path, typer.Option("--output", "-o", help="Folder; a run that stopped is taken up.")]
 Figure = Annotated[Path, typer.Option("--output", "-o", help="Picture file.")]
@@ -128,10 +131,11 @@ class Trained:
     seeds: Annotated[str, typer.Option(help="Such as 0,1,2, which is the default for digits; else 0.")] = ""
     device: Device = "cpu"
 
-    def plan(self) -> dict[str, Any]:
+    def plan(self) -> "Plan":
         """The same in a table's own types."""
-        networks, seeds = _named(self.networks), _seeds(self.seeds)
-        return {"weights": self.weights, "networks": networks, "seeds": seeds, "device": self.device}
+        from l2caf.experiments.tables import Plan  # noqa: PLC0415  (an extra)
+
+        return Plan(self.weights, _named(self.networks), _seeds(self.seeds), device=self.device)
 
 
 @app.command()
@@ -143,12 +147,11 @@ def table2(
     trained: Callable[[], Trained],
 ) -> None:
     """Localisation by networks fine-tuned for it: GAP, ADL and ACoL, the paper's figures beside ours."""
-    from l2caf.experiments.table2 import Plan  # noqa: PLC0415  (an extra)
-    from l2caf.experiments.table2 import table2 as make_table2  # noqa: PLC0415
+    from l2caf.experiments.table2 import table2 as make_table2  # noqa: PLC0415  (an extra)
     from l2caf.experiments.tables import as_markdown  # noqa: PLC0415
 
     with progress() as report:
-        rows = make_table2(dataset, output, Plan(**trained().plan()), report=report)
+        rows = make_table2(dataset, output, trained().plan(), report=report)
     typer.echo(as_markdown(rows))
     typer.echo(str(output / "table2.md"))
 
@@ -163,11 +166,11 @@ def table3(
     trained: Callable[[], Trained],
 ) -> None:
     """Localisation by retrieval networks: Grad-CAM and Grad-CAM-abs beside L2-CAF, the paper's figures beside ours."""
-    from l2caf.experiments.table3 import Plan, as_markdown  # noqa: PLC0415  (an extra)
+    from l2caf.experiments.table3 import as_markdown  # noqa: PLC0415  (an extra)
     from l2caf.experiments.table3 import table3 as make_table3  # noqa: PLC0415
 
     with progress() as report:
-        rows = make_table3(dataset, output, Plan(**trained().plan(), losses=_named(losses)), report=report)
+        rows = make_table3(dataset, output, trained().plan(), losses=_named(losses), report=report)
     typer.echo(as_markdown(rows))
     typer.echo(str(output / "table3.md"))
 

@@ -6,7 +6,6 @@ first.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from l2caf.data.boxed import BoxedSet, read_boxed
 from l2caf.experiments.boxed_digits import boxed_digits
 from l2caf.experiments.tables import (
     Comparison,
+    Plan,
     Row,
     as_markdown,
     evaluate,
@@ -56,34 +56,6 @@ DIGIT_OPTIONS: Final = Options(steps=200, learning_rate=0.01)  # from the embedd
 Report = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the table is made of.
-
-    Attributes:
-        weights: a folder of weight files or training runs named after networks, such as `vgg16-adl.safetensors` or
-            `vgg16-adl/weights.safetensors`; what is not there is trained.
-        networks: such as `vgg16-adl`; none for VGG16, SE-ResNet50 and GoogLeNet, or the digits one, under GAP, ADL
-            and ACoL.
-        seeds: of training, for digits also of the scenes; none for 0, and 0, 1, 2 for digits.
-        training: its options, except for seed and device; None for `DIGIT_OPTIONS`, or 50 epochs.
-        batch_size: pictures per step of training.
-        device: where networks are trained and maps made.
-    """
-
-    weights: Path | None = None
-    networks: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
-    training: Options | None = None
-    batch_size: int = 32
-    device: str = "cpu"
-
-    def options(self, name: str, seed: int) -> Options:
-        """Of one training run on a data set."""
-        chosen = self.training or (DIGIT_OPTIONS if name == "digits" else Options(steps=0))
-        return replace(chosen, seed=seed, device=self.device)
-
-
 def table2(
     data: str,
     output: Path,
@@ -119,7 +91,8 @@ def table2(
         for seed, boxed in sets:
             label = f"{network}-{seed}"
             request = Request(data, network, batch_size=plan.batch_size)
-            train = partial(train_wsol, request, plan.options(name, seed))
+            usual = DIGIT_OPTIONS if name == "digits" else Options(steps=0)  # 50 epochs
+            train = partial(train_wsol, request, plan.options(usual, seed))
             make = partial(trained, train, output / "training" / label, report)
             loaded = _loaded(network, plan.weights, make)
             loaded.model.to(plan.device)

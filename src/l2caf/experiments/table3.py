@@ -20,7 +20,7 @@ from l2caf.data.retrieval_sets import DIGITS, read_retrieval
 from l2caf.errors import DataError
 from l2caf.experiments.boxed_digits import boxed_digits
 from l2caf.experiments.judge import Evaluation, Judged, embeddings_of
-from l2caf.experiments.tables import Comparison, evaluate, given_weights, line, set_named, trained, write
+from l2caf.experiments.tables import Comparison, Plan, evaluate, given_weights, line, set_named, trained, write
 from l2caf.experiments.train_retrieval import RATE, STEPS, Request, train_retrieval
 from l2caf.models import LoadedModel, load
 from l2caf.retrieval import nmi
@@ -52,35 +52,6 @@ DIGIT_OPTIONS: Final = Options(steps=120, learning_rate=1e-3, optimiser="adamw",
 DIGIT_DATA: Final = "digits:800"
 
 Report = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the table is made of.
-
-    Attributes:
-        weights: a folder of weight files or training runs named after network and loss, such as
-            `resnet50-npair.safetensors` or `resnet50-npair/weights.safetensors`; what is not there is trained.
-        networks: trunks; none for GoogLeNet and ResNet-50, or the digits one.
-        losses: of training.
-        seeds: of training, for digits also of the scenes; none for 0, and 0, 1, 2 for digits.
-        training: its options, except for seed and device; None for `DIGIT_OPTIONS`, or the paper's 5000 steps.
-        batch_size: pictures per step of training.
-        device: where networks are trained and maps made.
-    """
-
-    weights: Path | None = None
-    networks: tuple[str, ...] = ()
-    losses: tuple[str, ...] = LOSSES
-    seeds: tuple[int, ...] = ()
-    training: Options | None = None
-    batch_size: int = 32
-    device: str = "cpu"
-
-    def options(self, name: str, seed: int) -> Options:
-        """Of one training run on a data set."""
-        usual = DIGIT_OPTIONS if name == "digits" else Options(STEPS, RATE, optimiser="adamw")
-        return replace(self.training or usual, seed=seed, device=self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +113,7 @@ def table3(
     output: Path,
     plan: Plan | None = None,
     *,
+    losses: Sequence[str] = LOSSES,
     report: Report = lambda what, done, total: None,  # noqa: ARG005
 ) -> list[Row]:
     """The table, and its files in a folder; a run that stopped is taken up.
@@ -149,7 +121,8 @@ def table3(
     Args:
         data: `cub:ROOT`, `cars:ROOT`, or `digits`.
         output: a folder for trained networks, maps and results.
-        plan: what it is made of.
+        plan: what it is made of; its networks are trunks.
+        losses: of training.
         report: called with what is under way, done and in all.
 
     Returns:
@@ -165,13 +138,14 @@ def table3(
     sets = list(_sets(data, output, plan.seeds))
     rows: list[Row] = []
     for network in plan.networks or (("digits",) if name == "digits" else NETWORKS):
-        for loss in plan.losses:
+        for loss in losses:
             runs = []
             for seed, boxed in sets:
                 label = f"{network}-{loss}-{seed}"
                 given = given_weights(plan.weights, f"{network}-{loss}")
                 request = Request(DIGIT_DATA if data == "digits" else data, network, loss, batch_size=plan.batch_size)
-                train = partial(train_retrieval, request, plan.options(name, seed))
+                usual = DIGIT_OPTIONS if name == "digits" else Options(STEPS, RATE, optimiser="adamw")
+                train = partial(train_retrieval, request, plan.options(usual, seed))
                 weights = given or trained(train, output / "training" / label, report)
                 loaded = load(f"retrieval/{network}", weights=weights)
                 loaded.model.to(plan.device)

@@ -3,7 +3,7 @@
 import json
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from l2caf.experiments.methods import methods
 from l2caf.localization import protocol
 from l2caf.models import LoadedModel
 from l2caf.retrieval.search import Metric
+from l2caf.training import Options
 
 WEIGHTS: Final = "weights.safetensors"  # of a training run
 
@@ -50,6 +51,32 @@ class Row:
     spread: float
     paper: tuple[float, ...] | None
     max_box_acc: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a table of trained networks is made of.
+
+    Attributes:
+        weights: a folder of weight files or training runs named after networks, such as `vgg16-adl.safetensors` or
+            `resnet50-npair/weights.safetensors`; what is not there is trained.
+        networks: their names; none for the paper's, or the digits one.
+        seeds: of training, for digits also of the scenes; none for 0, and 0, 1, 2 for digits.
+        training: its options, except for seed and device; None for the table's own.
+        batch_size: pictures per step of training.
+        device: where networks are trained and maps made.
+    """
+
+    weights: Path | None = None
+    networks: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    training: Options | None = None
+    batch_size: int = 32
+    device: str = "cpu"
+
+    def options(self, usual: Options, seed: int) -> Options:
+        """Of one training run; `usual` ones where the plan names none."""
+        return replace(self.training or usual, seed=seed, device=self.device)
 
 
 @dataclass(frozen=True, slots=True)
