@@ -5,14 +5,46 @@ A card is a small JSON file beside the weights (`weights.safetensors`, `weights.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict, get_args
 
 from l2caf.errors import WeightsError, nearest
 
 Fit = Literal["squash", "crop", "pad", "squash-crop"]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def _are_numbers(values: object) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(values) in {1, 3}
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    )
+
+
+CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "size": (lambda size: isinstance(size, tuple) and len(size) == 2 and all(map(_is_count, size)), "pixels from 1"),
+    "mean": (_are_numbers, "one finite number, or one for each of three channels"),
+    "std": (lambda std: _are_numbers(std) and min(std) > 0, "one positive number, or one for each of three channels"),
+    "fit": (lambda fit: fit in get_args(Fit), f"one of {', '.join(get_args(Fit))}"),
+    "frames": (_is_count, "a number from 1"),
+}
+
+
+def _check(said: Mapping[str, Any]) -> None:
+    wrong = [
+        f"{name} {said[name]!r}, expected {expected}"
+        for name, (is_right, expected) in CHECKS.items()
+        if said.get(name) is not None and not is_right(said[name])
+    ]
+    if wrong:
+        raise WeightsError(f"a picture cannot be fed to a network with {'; '.join(wrong)}")
 
 
 class Feeding(TypedDict):
@@ -40,6 +72,9 @@ class ModelCard:
         labels: a name for each output, or the file that holds them, one a line.
         frames: how many frames a network that sees clips takes; None for one that sees pictures.
         trained_on: names of the classes an embedding was trained on, where that is known: it is not judged by them.
+
+    Raises:
+        WeightsError: if a picture cannot be fed like that.
     """
 
     model: str | None = None
@@ -51,6 +86,9 @@ class ModelCard:
     labels: tuple[str, ...] | None = None
     frames: int | None = None
     trained_on: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check({name: getattr(self, name) for name in CHECKS})
 
     def over(self, other: "ModelCard") -> "ModelCard":
         """This card, with `other` filling in what it does not say."""
@@ -108,12 +146,19 @@ class ModelCard:
                 raise WeightsError(f"model card {path} has an unknown field {name!r}{nearest(name, known)}")
         if isinstance(content.get("labels"), str):
             content["labels"] = read_labels(path.parent / content["labels"])
-        return cls(**{name: _as_field(name, value) for name, value in content.items()})
+        said = {name: _as_field(name, value) for name, value in content.items()}
+        try:
+            _check(said)
+        except WeightsError as error:
+            raise WeightsError(f"model card {path}: {error}") from error
+        return cls(**said)
 
 
 def _as_field(name: str, value: object) -> Any:
     if name == "size" and isinstance(value, int):
         return (value, value)
+    if name in {"mean", "std"} and isinstance(value, int | float):
+        return (value,)
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
