@@ -56,3 +56,9 @@ def test_areas_are_trapezoids() -> None:
 def test_a_map_of_another_size_is_refused() -> None:
     with pytest.raises(DataError, match="does not fit"):
         curve(left_half, IMAGE, torch.zeros(7, 7), 0)
+
+
+def test_a_class_whose_probability_rounds_to_zero_loses_nothing() -> None:
+    metric = Faithfulness(lambda pictures: torch.tensor([[200.0, -200.0]]).repeat(len(pictures), 1))
+    metric.update(torch.rand(3, 8, 8), torch.rand(8, 8), 1)
+    assert metric.compute() == {"deletion": 0.0, "insertion": 0.0, "drop": 0.0, "increase": 0.0}

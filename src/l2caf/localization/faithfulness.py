@@ -21,6 +21,7 @@ from l2caf.localization.accumulating import Metric
 Predict = Callable[[Float[Tensor, "b c h w"]], Float[Tensor, "b n"]]
 BLUR_SIZE: Final = 11  # of RISE's insertion start
 BLUR_SIGMA: Final = 5.0
+TINY: Final = 1e-30  # probabilities that round to 0 lose nothing
 AT_ONCE: Final = 32  # changed pictures in one batch
 
 
@@ -99,7 +100,7 @@ class Faithfulness(Metric):
         ]
         with torch.no_grad():
             before, after = self.predict(torch.stack([image, image * heat])).softmax(1)[:, target].tolist()
-        found = [*map(area, curves), max(0.0, before - after) / before, float(after > before)]
+        found = [*map(area, curves), max(0.0, before - after) / max(before, TINY), float(after > before)]
         self.sums += torch.tensor(found, dtype=torch.float64)
         self.total += 1
 
