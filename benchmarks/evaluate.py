@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader
 
 from benchmarks.measure import interleaved, machine, ratios
 from l2caf.data.boxed import BoxedSet, read_boxed
-from l2caf.experiments.boxed_digits import boxed_digits
-from l2caf.experiments.judge import judge
-from l2caf.experiments.maps import Prepared, write_maps
-from l2caf.experiments.methods import methods
-from l2caf.localization import protocol
+from l2caf.data.boxed_digits import boxed_digits
+from l2caf.evaluation import protocol
+from l2caf.evaluation.judge import judge
+from l2caf.evaluation.maps import Prepared, write_maps
+from l2caf.methods.registry import methods
 from l2caf.models import LoadedModel, load
 
 METHODS = ["cam", "gradcam", "l2caf"]

@@ -27,14 +27,14 @@ from torch import Tensor
 from benchmarks.measure import machine
 from l2caf import L2CAF, ClassSpecific, Oblivious, UnitL2
 from l2caf.attention import Cut
-from l2caf.baselines import CAM
 from l2caf.data.boxed import BoxedSet, read_boxed
 from l2caf.data.digit_scenes import DigitScenes
 from l2caf.data.pictures import prepare, read_picture
 from l2caf.errors import TargetError
-from l2caf.localization import Frame, boxes, iou
-from l2caf.localization.metrics import MaxBoxAcc, energy_inside
-from l2caf.localization.protocols import WsolEvaluation, wsol_map
+from l2caf.evaluation import Frame, boxes, iou
+from l2caf.evaluation.metrics import MaxBoxAcc, energy_inside
+from l2caf.evaluation.protocols import WsolEvaluation, wsol_map
+from l2caf.methods import CAM
 from l2caf.models import LoadedModel, ModelCard, load
 from l2caf.objectives import LinearGoal
 from l2caf.pictures import resize

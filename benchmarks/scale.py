@@ -28,11 +28,11 @@ import torch
 from PIL import Image
 
 from benchmarks.measure import machine
+from l2caf.jobs.run import Local, Options, open_source, run
+from l2caf.jobs.run.inputs import Source
+from l2caf.jobs.run.loading import load_batches
+from l2caf.jobs.run.shards import batches_of
 from l2caf.models import LoadedModel, load
-from l2caf.scale import Local, Options, open_source, run
-from l2caf.scale.inputs import Source
-from l2caf.scale.loading import load_batches
-from l2caf.scale.shards import batches_of
 
 BATCH: Final = 16
 PLAIN: Final = "plain loop"

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from benchmarks.measure import interleaved, machine, peak_of, ratios
 from l2caf import L2CAF, Descent
-from l2caf.baselines import GradCAM
+from l2caf.methods import GradCAM
 from l2caf.models import load
 from l2caf.torchvision_compat import import_torchvision
 

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from benchmarks.measure import interleaved, machine, ratios
 from l2caf import L2CAF, Descent
-from l2caf.baselines import GradCAM
 from l2caf.data.digit_clips import DigitClips
-from l2caf.experiments.train_clips import as_inputs, trained
+from l2caf.methods import GradCAM
 from l2caf.models.clips import ClipEmbedder
 from l2caf.models.embedded import digits
+from l2caf.recipes.clips import as_inputs, trained
 from l2caf.torchvision_compat import import_torchvision
 
 FORWARD: Final = "forward"

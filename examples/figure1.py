@@ -12,9 +12,9 @@ from PIL import Image
 
 from l2caf import L2CAF, ClassSpecific
 from l2caf.data.digit_scenes import DigitScenes
-from l2caf.experiments.train_digits import to_inputs
 from l2caf.models import load
 from l2caf.pictures import overlay
+from l2caf.recipes.digits import to_inputs
 
 ENLARGED = 2
 MARGIN = 6

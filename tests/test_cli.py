@@ -9,8 +9,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from l2caf import Attention
+from l2caf.data.boxed_digits import boxed_digits
 from l2caf.experiments import table1
-from l2caf.experiments.boxed_digits import boxed_digits
 from l2caf.models import ModelCard, load
 
 

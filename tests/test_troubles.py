@@ -69,7 +69,7 @@ LOOP = """
 import gc, resource, torch
 from tests.support import networks
 from l2caf import L2CAF
-from l2caf.baselines import GradCAM
+from l2caf.methods import GradCAM
 
 model, x = networks.gap(channels=64), torch.randn(4, 3, 16, 16)
 caf, cam = L2CAF(model), GradCAM(model)

@@ -15,7 +15,7 @@ from l2caf.objectives import ClassSpecific, Oblivious, Similar
 from l2caf.solvers import Certificate, Descent, QuasiNewton
 
 if TYPE_CHECKING:
-    from l2caf.scale.reading import results
+    from l2caf.jobs.run.reading import results
 
 __version__ = "0.1.0.dev0"
 
@@ -47,7 +47,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """What needs an extra is imported when it is asked for."""
     if name == "results":
-        from l2caf.scale import results as read  # noqa: PLC0415
+        from l2caf.jobs.run import results as read  # noqa: PLC0415
 
         return read
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

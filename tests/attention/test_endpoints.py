@@ -7,9 +7,9 @@ from tests.support.untouched import untouched
 from torch import Tensor, nn
 
 from l2caf import L2CAF, Descent
-from l2caf.baselines import GradCAM
 from l2caf.errors import LayerError
 from l2caf.layouts import Tokens
+from l2caf.methods import GradCAM
 
 
 def deep() -> nn.Module:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from l2caf import L2CAF, Descent
 from l2caf.attention.frames import frame_order
-from l2caf.baselines import GradCAM
 from l2caf.errors import LayerError, TailError
 from l2caf.layouts import ChannelsFirst, Frames
+from l2caf.methods import GradCAM
 from l2caf.tail import Inputs, LayerCalls
 
 

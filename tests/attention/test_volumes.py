@@ -116,7 +116,7 @@ def test_a_grid_of_thousands_is_solved_in_the_span_of_a_short_output(monkeypatch
     assert [row[0].label for row in large.certificate] == ["global", "global"]
     small = scan[..., :8, :8, :8]
     spanned = caf(small)
-    monkeypatch.setattr("l2caf.attention.pose.SPAN_PAYS", 10_000)
+    monkeypatch.setattr("l2caf.attention.formulate.SPAN_PAYS", 10_000)
     direct = caf(small)
     assert torch.allclose(spanned.loss, direct.loss, rtol=1e-5)
     assert torch.allclose(spanned.filter, direct.filter, atol=1e-5)

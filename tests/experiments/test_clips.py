@@ -13,7 +13,7 @@ from l2caf import L2CAF, QuasiNewton
 from l2caf.data.digit_clips import DigitClips
 from l2caf.experiments.clips_table import as_markdown, judged, table
 from l2caf.experiments.figure9 import figure9
-from l2caf.experiments.train_clips import WEIGHTS, as_inputs, default_options, features_of, train_clips, trained
+from l2caf.recipes.clips import WEIGHTS, as_inputs, default_options, features_of, train_clips, trained
 
 
 @pytest.fixture(scope="module")

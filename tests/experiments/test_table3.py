@@ -14,9 +14,9 @@ from l2caf.cli import app
 from l2caf.data.retrieval_sets import read_retrieval
 from l2caf.errors import DataError, TrainingError
 from l2caf.experiments import table3, tables
-from l2caf.experiments.train_retrieval import Request, parted, train_retrieval
 from l2caf.models import load
 from l2caf.models.retrieval import Embedder
+from l2caf.recipes.retrieval import Request, parted, train_retrieval
 from l2caf.training import Options
 from l2caf.training.feed import Feed
 

@@ -5,9 +5,9 @@ import torch
 from l2caf import L2CAF
 from l2caf.data.digit_scenes import DigitScenes, Sample
 from l2caf.errors import ModelError
-from l2caf.experiments.train_digits import evaluate, to_inputs
 from l2caf.models import ModelCard, load
 from l2caf.models.embedded import digits
+from l2caf.recipes.digits import evaluate, to_inputs
 
 
 def inputs_of(samples: list[Sample]) -> torch.Tensor:

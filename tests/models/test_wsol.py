@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from l2caf import L2CAF, Certificate
-from l2caf.baselines import CAM, GradCAM
 from l2caf.data.pictures import prepare
 from l2caf.errors import ModelError, WeightsError
+from l2caf.methods import CAM, GradCAM
 from l2caf.models import ModelCard, load, wsol
 from l2caf.models.wsol.acol import erased, fuse, minmax
 from l2caf.models.wsol.adl import drop_mask, importance

@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from l2caf.jobs.run import Local, Options, open_source, run
 from l2caf.models import load
-from l2caf.scale import Local, Options, open_source, run
 
 
 def main() -> None:

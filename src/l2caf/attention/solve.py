@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from l2caf.attention.pose import TailProblem, affine_problem, all_problems, inputs_of, tangent, two_sided_problem
+from l2caf.attention.formulate import TailProblem, affine_problem, all_problems, inputs_of, tangent, two_sided_problem
 from l2caf.constraints import UnitL2
 from l2caf.errors import SolverError
 from l2caf.objectives import CosineGoal, Goal, LinearGoal, SquaredGoal

@@ -12,7 +12,7 @@ from l2caf.data.boxed import SOURCES, BoxedPicture, Split, read_boxed
 from l2caf.data.pictures import unreadable
 from l2caf.data.retrieval_sets import SOURCES as RETRIEVAL_SETS
 from l2caf.data.retrieval_sets import read_retrieval
-from l2caf.experiments.maps import Predictions, write_maps
+from l2caf.evaluation.maps import Predictions, write_maps
 
 SHOWN_FAULTS: Final = 20
 
@@ -35,9 +35,9 @@ def evaluate(
     network: Network,
 ) -> None:
     """Judge methods by the boxes their maps give: GT-known, Top-1, Top-5, MaxBoxAcc, MaxBoxAccV2, pointing games."""
-    from l2caf.experiments.judge import as_markdown, judge  # noqa: PLC0415  (an extra)
-    from l2caf.experiments.methods import methods as named_methods  # noqa: PLC0415
-    from l2caf.localization import PROTOCOLS, protocol  # noqa: PLC0415
+    from l2caf.evaluation import PROTOCOLS, protocol  # noqa: PLC0415
+    from l2caf.evaluation.judge import as_markdown, judge  # noqa: PLC0415  (an extra)
+    from l2caf.methods.registry import methods as named_methods  # noqa: PLC0415
 
     rules = [protocol(name) for name in (PROTOCOLS if protocols == "all" else protocols.split(","))]
     boxed = read_boxed(dataset)

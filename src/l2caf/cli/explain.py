@@ -28,8 +28,8 @@ from l2caf.cli.options import (
 from l2caf.data.digit_scenes import DigitScenes, write_scenes
 from l2caf.data.pictures import find_pictures
 from l2caf.errors import TargetError
-from l2caf.explain import Request
-from l2caf.explain import explain as run_explain
+from l2caf.jobs.explain import Request
+from l2caf.jobs.explain import explain as run_explain
 from l2caf.models import load, names
 from l2caf.models.card import read_labels
 from l2caf.objectives import ClassSpecific

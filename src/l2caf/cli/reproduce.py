@@ -14,10 +14,10 @@ from rich.table import Table as Lines
 from l2caf.cli.options import Device, Network, Pictures, progress, sharing, with_network
 from l2caf.data.digit_scenes import DigitScenes
 from l2caf.data.pictures import find_pictures, read_picture
+from l2caf.evaluation.sanity import Mode, figure, summary
 from l2caf.experiments.figure11 import draw as draw_figure11
 from l2caf.experiments.figure12 import NETWORKS, costs
 from l2caf.experiments.figure12 import figure12 as make_figure12
-from l2caf.experiments.sanity import Mode, figure, summary
 
 if TYPE_CHECKING:
     from l2caf.experiments.tables import Plan

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from l2caf.cli.options import Layer, Network, progress, with_network
+from l2caf.jobs.retrieve import Options
+from l2caf.jobs.retrieve import retrieve as run_retrieve
 from l2caf.retrieval.search import Metric
-from l2caf.retrieve import Options
-from l2caf.retrieve import retrieve as run_retrieve
 
 
 @with_network()

@@ -49,9 +49,9 @@ def run(
     network: Network,
 ) -> None:
     """Find the maps of a whole data set; run again, it goes on where it stopped."""
-    from l2caf.scale import Local, Options, open_source  # noqa: PLC0415  (an extra)
-    from l2caf.scale import run as run_all  # noqa: PLC0415
-    from l2caf.scale.options import named_compare, named_solver, parse_what  # noqa: PLC0415
+    from l2caf.jobs.run import Local, Options, open_source  # noqa: PLC0415  (an extra)
+    from l2caf.jobs.run import run as run_all  # noqa: PLC0415
+    from l2caf.jobs.run.options import named_compare, named_solver, parse_what  # noqa: PLC0415
 
     _check_engine(
         engine,
@@ -69,7 +69,7 @@ def run(
     if engine == "ray":
         if loaded.device.type != "cpu" and not gpus:
             raise typer.BadParameter("on Ray, --gpus-per-actor says whether GPUs compute; --device alone does not")
-        from l2caf.scale.on_ray import OnRay  # noqa: PLC0415  (an extra)
+        from l2caf.jobs.run.on_ray import OnRay  # noqa: PLC0415  (an extra)
 
         chosen: OnRay | Local = OnRay(address, actors, cpus, gpus, workers)
     else:
@@ -99,7 +99,7 @@ def show(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG file; else row-N.png here.")] = None,
 ) -> None:
     """Draw a map of a run over its picture, and say what is known of it."""
-    from l2caf.scale import results as read_results  # noqa: PLC0415  (an extra)
+    from l2caf.jobs.run import results as read_results  # noqa: PLC0415  (an extra)
 
     read = read_results(results)
     image, values = read.overlay(row), read.row(row)
@@ -118,8 +118,8 @@ def report(
     pictures: Annotated[int, typer.Option(help="Maps in the page at most.", min=3)] = 120,
 ) -> None:
     """Make one self-contained page of a run of any size."""
-    from l2caf.scale import results as read_results  # noqa: PLC0415  (an extra)
-    from l2caf.scale.report import write_report  # noqa: PLC0415
+    from l2caf.jobs.run import results as read_results  # noqa: PLC0415  (an extra)
+    from l2caf.jobs.run.report import write_report  # noqa: PLC0415
 
     n = write_report(read_results(results), output, n_shown=pictures)
     typer.echo(f"{n} maps shown", err=True)

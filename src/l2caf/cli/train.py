@@ -55,8 +55,8 @@ def wsol(
     common: Callable[[], Common],
 ) -> None:
     """Fine-tune a network for localisation by GAP, ADL or ACoL, as in Table 2."""
-    from l2caf.experiments.train_wsol import WEIGHTS, Request, network  # noqa: PLC0415  (an extra)
-    from l2caf.experiments.train_wsol import train_wsol as run_training  # noqa: PLC0415
+    from l2caf.recipes.wsol import WEIGHTS, Request, network  # noqa: PLC0415  (an extra)
+    from l2caf.recipes.wsol import train_wsol as run_training  # noqa: PLC0415
 
     asked = common()
     request = Request(dataset, network(arch, method), epochs, **asked.feeding)
@@ -83,8 +83,8 @@ def retrieval(
     common: Callable[[], Common],
 ) -> None:
     """Train an embedding network by triplets or N-pairs, as in Table 3."""
-    from l2caf.experiments.train_retrieval import Request, train_retrieval  # noqa: PLC0415  (an extra)
-    from l2caf.experiments.train_wsol import WEIGHTS  # noqa: PLC0415
+    from l2caf.recipes.retrieval import Request, train_retrieval  # noqa: PLC0415  (an extra)
+    from l2caf.recipes.wsol import WEIGHTS  # noqa: PLC0415
 
     asked = common()
     request = Request(dataset, arch, loss, dimensions, **asked.feeding)

@@ -29,7 +29,7 @@ def video(
     network: Network,
 ) -> None:
     """Show where a network looks in a film, frame by frame, as MP4, GIF and film strip."""
-    from l2caf.video import Sampling, explain_film  # noqa: PLC0415  (half a second to import)
+    from l2caf.jobs.video import Sampling, explain_film  # noqa: PLC0415  (half a second to import)
 
     loaded = network()
     caf = L2CAF(loaded.model, layer, objective=ClassSpecific(others), joint=joint)
@@ -54,7 +54,7 @@ def volume(
 
     Of a segmentation, for its classes' scores averaged over the scan.
     """
-    from l2caf.video import explain_volume, scores_of_volume  # noqa: PLC0415  (half a second to import)
+    from l2caf.jobs.volume import explain_volume, scores_of_volume  # noqa: PLC0415  (half a second to import)
 
     size, wanted = _shape(shape), parse_target(target)
     caf = L2CAF(network().model, layer, output=scores_of_volume)

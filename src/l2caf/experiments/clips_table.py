@@ -21,12 +21,12 @@ from torch import Tensor
 
 from l2caf import pictures, storage
 from l2caf.attention import L2CAF
-from l2caf.baselines import GradCAM, GradCAMAbs
 from l2caf.data.digit_clips import Clip, DigitClips
 from l2caf.data.digit_scenes import SIZE
-from l2caf.experiments.train_clips import LENGTHS, WEIGHTS, features_of, figures, trained
-from l2caf.localization import boxes, iou
+from l2caf.evaluation import boxes, iou
+from l2caf.methods import GradCAM, GradCAMAbs
 from l2caf.models.clips import ClipEmbedder
+from l2caf.recipes.clips import LENGTHS, WEIGHTS, features_of, figures, trained
 
 BATCH: Final = 8  # clips
 FIGURES: Final = ("pointing", "on_distractor", "iou", "iou_50")

@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 
 from l2caf.attention import L2CAF
 from l2caf.data.digit_clips import CLASSES, Clip, DigitClips
-from l2caf.experiments.train_clips import WEIGHTS, as_inputs, default_options, train_clips, trained
 from l2caf.models.clips import ClipEmbedder
+from l2caf.recipes.clips import WEIGHTS, as_inputs, default_options, train_clips, trained
 from l2caf.video import frame_maps
 from l2caf.viz.film import contoured
 from l2caf.viz.grid import titled, write_grid

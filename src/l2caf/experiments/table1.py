@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from l2caf.data.boxed import BoxedSet, read_boxed
-from l2caf.experiments.boxed_digits import boxed_digits
+from l2caf.data.boxed_digits import boxed_digits
 from l2caf.experiments.tables import Comparison, Row, as_markdown, evaluate, rows_of, write
 from l2caf.models import load
 

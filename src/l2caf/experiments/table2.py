@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from l2caf.data.boxed import BoxedSet, read_boxed
-from l2caf.experiments.boxed_digits import boxed_digits
+from l2caf.data.boxed_digits import boxed_digits
 from l2caf.experiments.tables import (
     Comparison,
     Plan,
@@ -24,8 +24,8 @@ from l2caf.experiments.tables import (
     trained,
     write,
 )
-from l2caf.experiments.train_wsol import Request, train_wsol
 from l2caf.models import LoadedModel, load, wsol
+from l2caf.recipes.wsol import Request, train_wsol
 from l2caf.training import Options
 from l2caf.training.options import usable
 

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from l2caf.data.boxed import BoxedPicture, BoxedSet
+from l2caf.data.boxed_digits import boxed_digits
 from l2caf.data.retrieval_sets import DIGITS, read_retrieval
 from l2caf.errors import DataError
-from l2caf.experiments.boxed_digits import boxed_digits
-from l2caf.experiments.judge import Evaluation, Judged, embeddings_of
+from l2caf.evaluation.judge import Evaluation, Judged, embeddings_of
 from l2caf.experiments.tables import Comparison, Plan, evaluate, given_weights, line, set_named, trained, write
-from l2caf.experiments.train_retrieval import RATE, STEPS, Request, train_retrieval
 from l2caf.models import LoadedModel, load
+from l2caf.recipes.retrieval import RATE, STEPS, Request, train_retrieval
 from l2caf.retrieval import nmi
 from l2caf.retrieval.search import Metric
 from l2caf.training import Options

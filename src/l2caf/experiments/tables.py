@@ -11,10 +11,10 @@ from typing import Any, Final
 from l2caf import storage
 from l2caf.data.boxed import BoxedSet
 from l2caf.errors import DataError
-from l2caf.experiments.judge import Evaluation, judge
-from l2caf.experiments.maps import Predictions, write_maps
-from l2caf.experiments.methods import methods
-from l2caf.localization import protocol
+from l2caf.evaluation import protocol
+from l2caf.evaluation.judge import Evaluation, judge
+from l2caf.evaluation.maps import Predictions, write_maps
+from l2caf.methods.registry import methods
 from l2caf.models import LoadedModel
 from l2caf.retrieval.search import Metric
 from l2caf.training import Options

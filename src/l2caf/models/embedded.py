@@ -1,7 +1,7 @@
 """The small networks that the package carries, trained by this project on its own scenes.
 
 `digits` is a residual network with batch normalisation, global average pooling and one linear layer: 112 x 112 RGB
-in, ten logits out, a last grid of 14 x 14. `experiments/train_digits.py` trains it.
+in, ten logits out, a last grid of 14 x 14. `recipes/digits.py` trains it.
 """
 
 from importlib.resources import as_file, files

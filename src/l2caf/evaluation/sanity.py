@@ -1,0 +1,253 @@
+"""Sanity checks (the paper's Figures 10, S5, S6): does a map change when what it explains is destroyed?
+
+A method that gives much the same map for a network whose layers were drawn anew explains the picture, not the network.
+Layers are re-initialised from the logits downwards, one after another (*cascading*) or one at a time (*independent*),
+and the maps compared with those of the trained network by rank correlation and structural similarity.
+
+Reference: Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018.
+"""
+
+import copy
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from scipy.stats import spearmanr
+from skimage.metrics import structural_similarity
+from torch import Tensor, nn
+
+from l2caf.attention import L2CAF
+from l2caf.data.pictures import prepare, seen
+from l2caf.errors import DataError
+from l2caf.guard import genuine_call, intercept
+from l2caf.methods.registry import methods
+from l2caf.models import LoadedModel
+from l2caf.pictures import normalized, overlay, resize
+from l2caf.viz.grid import titled, write_grid
+
+Mode = Literal["cascading", "independent"]
+SIDE: Final = 112  # maps are compared at this size, and on their grid
+
+
+@dataclass(frozen=True, slots=True)
+class Similarity:
+    """How much of a method's maps is left after re-initialising layers.
+
+    Attributes:
+        method: its name.
+        stage: what was last re-initialised.
+        seed: of the new weights.
+        rank: Spearman's rank correlation on the grid, mean over pictures, in [-1, 1].
+        ssim: structural similarity of the maps resized to 112 x 112, mean over pictures.
+    """
+
+    method: str
+    stage: str
+    seed: int
+    rank: float
+    ssim: float
+
+
+def resettable(model: nn.Module, inputs: Tensor) -> list[str]:
+    """Layers that can be drawn anew, from the output downwards, in the order in which they run.
+
+    Args:
+        model: the network.
+        inputs: pictures (b, c, h, w) to run it on.
+
+    Returns:
+        Names of modules with parameters of their own and a `reset_parameters`.
+
+    Raises:
+        DataError: if there is none.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    ran: list[str] = []
+
+    def note(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        if names[module] not in ran:
+            ran.append(names[module])
+        return genuine_call(module, args, kwargs)
+
+    own = [module for module in model.modules() if hasattr(module, "reset_parameters") and _has_own(module)]
+    with torch.no_grad(), intercept(own, note):
+        model(inputs[:1])
+    if not ran:
+        raise DataError("no layer of this network has a reset_parameters, so none can be drawn anew")
+    return ran[::-1]
+
+
+def ends(model: nn.Module, inputs: Tensor) -> dict[str, list[str]]:
+    """The paper's two stages: the layer that makes the logits, then all others too.
+
+    Args:
+        model: the network.
+        inputs: pictures (b, c, h, w).
+
+    Returns:
+        Layers by stage.
+    """
+    logits, *others = resettable(model, inputs)
+    return {"logits": [logits], "all layers": others}
+
+
+def _has_own(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters(recurse=False))
+
+
+def sanity(  # noqa: PLR0913  (what a check is made of)
+    model: nn.Module,
+    inputs: Tensor,
+    names: Sequence[str],
+    *,
+    mode: Mode = "cascading",
+    stages: Mapping[str, Sequence[str]] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    keep: Callable[[str, str, int, Tensor], None] | None = None,
+) -> list[Similarity]:
+    """Compare maps of a network with those of the same network, layers of it drawn anew.
+
+    Args:
+        model: in eval mode; copies of it are re-initialised.
+        inputs: pictures (b, c, h, w).
+        names: methods, as `methods` takes them; class-specific ones explain the trained network's first guess.
+        mode: cumulative from the logits downwards, or one layer at a time.
+        stages: which layers are drawn anew at each stage, in order; by default one at a time, all that can be. The
+            paper's two are `ends`.
+        seeds: of the new weights.
+        keep: called with method, stage, seed and the maps (b, *grid); of the trained network with stage "".
+
+    Returns:
+        A row per method, stage and seed.
+    """
+    order = stages or {name: [name] for name in resettable(model, inputs)}
+    with torch.no_grad():
+        targets = model(inputs).argmax(1, keepdim=True)
+    trained = _maps(model, inputs, names, targets)
+    if keep is not None:
+        for name, maps in trained.items():
+            keep(name, "", 0, maps)
+    rows: list[Similarity] = []
+    for seed in seeds:
+        changed = copy.deepcopy(model)
+        for stage, layers in order.items():
+            if mode == "independent":
+                changed = copy.deepcopy(model)
+            for layer in layers:
+                _draw_anew(changed.get_submodule(layer), seed)
+            for name, maps in _maps(changed, inputs, names, targets).items():
+                rank, ssim = similarity(trained[name], maps)
+                rows.append(Similarity(name, stage, seed, rank, ssim))
+                if keep is not None:
+                    keep(name, stage, seed, maps)
+    return rows
+
+
+def similarity(maps: Float[Tensor, "b h w"], others: Float[Tensor, "b h w"]) -> tuple[float, float]:
+    """Mean rank correlation on the grid and mean structural similarity after resizing.
+
+    Args:
+        maps: non-negative.
+        others: likewise; a map that is constant has no ranks and counts as uncorrelated.
+
+    Returns:
+        Rank correlation in [-1, 1] and SSIM in [-1, 1].
+    """
+    ranks, ssims = [], []
+    for one, two in zip(_drawn(maps), _drawn(others), strict=True):
+        ssims.append(structural_similarity(one, two, data_range=1.0, gaussian_weights=True, sigma=1.5))
+    for one, two in zip(maps.flatten(1).numpy(), others.flatten(1).numpy(), strict=True):
+        ranks.append(0.0 if np.ptp(one) == 0 or np.ptp(two) == 0 else float(spearmanr(one, two).statistic))
+    return float(np.mean(ranks)), float(np.mean(ssims))
+
+
+def _drawn(maps: Float[Tensor, "b h w"]) -> np.ndarray:
+    return normalized(resize(maps[:, None], (SIDE, SIDE)).clamp(min=0))[:, 0].numpy().astype(np.float64)
+
+
+def _maps(model: nn.Module, inputs: Tensor, names: Sequence[str], targets: Tensor) -> dict[str, Tensor]:
+    found = methods(list(names), model)
+    with L2CAF(model).cut(inputs) as cut:
+        return {name: method(cut, targets)[:, 0].float().cpu() for name, method in found.items()}
+
+
+def _draw_anew(module: nn.Module, seed: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module.reset_parameters()  # type: ignore[operator]
+
+
+def figure(  # noqa: PLR0913  (what a figure is made of)
+    images: Sequence[Image.Image],
+    loaded: LoadedModel,
+    names: Sequence[str],
+    path: Path,
+    *,
+    mode: Mode = "cascading",
+    every: bool = False,
+    seeds: Sequence[int] = (0, 1, 2),
+) -> list[Similarity]:
+    """Check some methods on some pictures and draw the maps.
+
+    Args:
+        images: RGB pictures.
+        loaded: a network.
+        names: methods.
+        path: the picture file to write; the figures go beside it as JSON.
+        mode: as for `sanity`.
+        every: a stage per layer; else the paper's two.
+        seeds: likewise.
+
+    Returns:
+        A row per method, stage and seed.
+    """
+    feeding = loaded.card.feeding
+    prepared = [prepare(image, **feeding) for image in images]
+    inputs = torch.stack([tensor for tensor, _ in prepared]).to(loaded.device)
+    shown = [seen(image, region, feeding["size"]) for image, (_, region) in zip(images, prepared, strict=True)]
+    kept: dict[tuple[str, str, int], Tensor] = {}
+    rows = sanity(
+        loaded.model, inputs, names, mode=mode, stages=None if every else ends(loaded.model, inputs), seeds=seeds,
+        keep=lambda name, stage, seed, maps: kept.__setitem__((name, stage, seed), maps),
+    )  # fmt: skip
+    draw(kept, np.stack(shown), path)
+    path.with_suffix(".json").write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
+    return rows
+
+
+def summary(rows: Sequence[Similarity]) -> list[tuple[str, str, float, float]]:
+    """Method, stage, rank correlation and SSIM, mean over seeds, in the rows' order."""
+    groups: dict[tuple[str, str], list[Similarity]] = {}
+    for row in rows:
+        groups.setdefault((row.method, row.stage), []).append(row)
+    return [
+        (*key, statistics.fmean(row.rank for row in group), statistics.fmean(row.ssim for row in group))
+        for key, group in groups.items()
+    ]
+
+
+def draw(kept: Mapping[tuple[str, str, int], Tensor], pictures: np.ndarray, path: Path) -> None:
+    """The figure: a row per picture and method; the trained network's map first, then after each stage and seed.
+
+    Args:
+        kept: maps (b, h, w) by method, stage and seed, as `keep` is given them.
+        pictures: (b, h, w, 3) RGB, as the network sees them.
+        path: picture file to write.
+    """
+    stages = list(dict.fromkeys(stage for _, stage, _ in kept))
+    columns = sorted({(stage, seed) for _, stage, seed in kept}, key=lambda one: (stages.index(one[0]), one[1]))
+    headings = [f"{stage}, seed {seed}" if stage else "trained" for stage, seed in columns]
+    rows = []
+    for number, picture in enumerate(pictures):
+        for name in dict.fromkeys(name for name, _, _ in kept):
+            heats = [_drawn(kept[name, *column][number : number + 1])[0] for column in columns]
+            small = np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+            rows.append([titled(small, name), *(overlay(small, heat) for heat in heats)])
+    write_grid(path, ["", *headings], rows)

@@ -1,0 +1,193 @@
+"""From a batch of maps to rows of a table: one row per picture and target."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+
+from l2caf import pictures
+from l2caf.attention import Attention
+from l2caf.evaluation import Frame
+from l2caf.evaluation import boxes as boxes_of
+from l2caf.jobs.run.loading import Loaded
+from l2caf.jobs.run.options import Options
+
+QUALITY: Final = 85  # of overlays, as JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found of a batch of b pictures with k maps each, on the CPU.
+
+    Attributes:
+        loaded: the batch; its inputs are gone unless overlays are wanted.
+        filters: (b, k, *grid) float32.
+        columns: (b, k) arrays by column name.
+        certificates: b rows of k words.
+        input_size: of the network.
+    """
+
+    loaded: Loaded
+    filters: Float[np.ndarray, "b k *grid"]
+    columns: dict[str, np.ndarray]
+    certificates: Sequence[Sequence[str]]
+    input_size: tuple[int, ...]
+
+
+def schema(options: Options, grid: Sequence[int]) -> pa.Schema:
+    """Columns of a run.
+
+    Args:
+        options: which products are kept.
+        grid: of the filters, which are stored row-major.
+
+    Returns:
+        The schema.
+    """
+    columns: dict[str, Any] = {
+        "index": pa.int64(), "path": pa.string(), "width": pa.int32(), "height": pa.int32(),
+        "region": pa.list_(pa.float32(), 4), "rank": pa.int32(), "target": pa.int32(), "call": pa.int32(),
+        "prediction": pa.int32(), "score": pa.float32(), "loss": pa.float64(), "uniform_loss": pa.float64(),
+        "certificate": pa.string(), "residual": pa.float64(), "unique": pa.bool_(), "undecided": pa.bool_(),
+        "negative_share": pa.float32(),
+    }  # fmt: skip
+    products: dict[str, Any] = {
+        "box": pa.list_(pa.float32(), 4),
+        "filter": pa.list_(pa.float16(), int(np.prod(grid))),
+        "heatmap": pa.binary(),
+        "overlay": pa.binary(),
+    }
+    columns |= {"agreement": pa.float32()} if options.compare else {}
+    return pa.schema(columns | {name: kind for name, kind in products.items() if name in options.what})
+
+
+def found_of(loaded: Loaded, attention: Attention, agreement: torch.Tensor | None, *, keep_inputs: bool) -> Found:
+    """What is kept of a batch's maps, brought to the CPU.
+
+    Args:
+        loaded: the batch.
+        attention: its maps.
+        agreement: (b, k) with a second method, or None.
+        keep_inputs: whether overlays will be drawn.
+
+    Returns:
+        The same in NumPy.
+    """
+    b, k = attention.loss.shape
+    prediction = attention.output.argmax(1, keepdim=True).expand(b, k)
+    target = prediction if attention.target is None else attention.target
+    tensors = {
+        "prediction": prediction, "score": attention.output.gather(1, target), "loss": attention.loss,
+        "uniform_loss": attention.uniform_loss, "residual": attention.residual, "undecided": attention.undecided,
+        "negative_share": attention.negative_share, "target": attention.target, "unique": attention.unique,
+        "agreement": agreement,
+    }  # fmt: skip
+    columns = {name: tensor.cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
+    if attention.call is not None:
+        columns["call"] = np.tile(np.array(attention.call), (b, 1))
+    words = [[certificate.label for certificate in row] for row in attention.certificate]
+    shown = loaded if keep_inputs else Loaded(
+        loaded.batch, None, loaded.numbers, loaded.paths, loaded.sizes, loaded.regions
+    )  # fmt: skip
+    return Found(shown, attention.filter.float().cpu().numpy(), columns, words, attention.input_size)
+
+
+def as_table(
+    found: Found, options: Options, columns: pa.Schema, mean: Sequence[float], std: Sequence[float]
+) -> pa.Table:
+    """Rows of a batch.
+
+    Args:
+        found: what was found.
+        options: which products are kept.
+        columns: of the run.
+        mean: of the network's preprocessing, to show what it was shown.
+        std: likewise.
+
+    Returns:
+        b * k rows, pictures major.
+    """
+    loaded, (b, k) = found.loaded, found.filters.shape[:2]
+    per_picture = {
+        "index": loaded.numbers, "path": loaded.paths, "width": [size[0] for size in loaded.sizes],
+        "height": [size[1] for size in loaded.sizes], "region": [list(region) for region in loaded.regions],
+    }  # fmt: skip
+    values: dict[str, Any] = {name: [one for one in many for _ in range(k)] for name, many in per_picture.items()}
+    values["rank"] = list(range(k)) * b
+    values["certificate"] = [word for row in found.certificates for word in row]
+    values |= {name: array.reshape(-1) for name, array in found.columns.items()}
+    values |= _products(found, options, mean, std)
+    return pa.table([_array(values.get(field.name), field.type, b * k) for field in columns], schema=columns)
+
+
+def _array(values: Any, kind: Any, n: int) -> pa.Array:
+    if values is None:
+        return pa.nulls(n, kind)
+    if pa.types.is_fixed_size_list(kind) and isinstance(values, np.ndarray):
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), kind.value_type), kind.list_size)
+    return pa.array(values, kind)
+
+
+def _products(found: Found, options: Options, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if "filter" in options.what:
+        values["filter"] = found.filters.astype(np.float16)
+    if set(options.what) == {"filter"} or not options.what:
+        return values
+    maps = torch.from_numpy(found.filters).abs()
+    heat = pictures.normalized(pictures.resize(maps, found.input_size)).numpy()
+    if "box" in options.what:
+        values["box"] = _boxes(heat, found.loaded, options.threshold)
+    if "heatmap" in options.what:
+        values["heatmap"] = [_png(one) for row in heat for one in row]
+    if "overlay" in options.what:
+        shown = _shown(found.loaded, mean, std)
+        values["overlay"] = [_jpeg(pictures.overlay(shown[i], one)) for i, row in enumerate(heat) for one in row]
+    return values
+
+
+def _boxes(heat: Float[np.ndarray, "b k h w"], loaded: Loaded, threshold: float) -> list[list[float] | None]:
+    frames = [Frame(size, region) for size, region in zip(loaded.sizes, loaded.regions, strict=True)]
+    found = (boxes_of(one, threshold, frame=frames[i]) for i, row in enumerate(heat) for one in row)
+    return [box[0].tolist() if len(box) else None for box in found]
+
+
+def _shown(loaded: Loaded, mean: Sequence[float], std: Sequence[float]) -> UInt8[np.ndarray, "b h w 3"]:
+    """What the network was shown, as pixels."""
+    if loaded.inputs is None:
+        return np.zeros((0, 1, 1, 3), dtype=np.uint8)
+    scale, offset = (torch.tensor(list(values)).view(1, -1, 1, 1) for values in (std, mean))
+    values = loaded.inputs.cpu() * scale + offset
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def _png(heat: Float[np.ndarray, "h w"]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray((heat * 255).round().astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def agreement_of(
+    filters: Float[torch.Tensor, "b k *grid"], other: Float[torch.Tensor, "b k *grid"]
+) -> Float[torch.Tensor, "b k"]:
+    """Cosine between two methods' maps, in [0, 1] for maps without negative parts; 0 where one of them is 0."""
+    a, b = filters.abs().flatten(2), other.abs().flatten(2).to(filters)
+    product = a.norm(dim=2) * b.norm(dim=2)
+    return (a * b).sum(2) / product.clamp_min(torch.finfo(a.dtype).tiny)
+
+
+def targets_for(other: Int[torch.Tensor, "b k"] | None) -> Any:
+    """Classes to ask a second method for: ours, or the most likely where the map is for no class."""
+    return "top1" if other is None else other

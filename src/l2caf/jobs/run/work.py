@@ -1,0 +1,188 @@
+"""The work itself: shards of the input in, files out. Every engine does it by `write_shards`.
+
+Three things happen at once: worker processes decode, the device computes, and one thread makes rows and writes.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import torch
+
+from l2caf.attention import L2CAF, Attention
+from l2caf.errors import FeatureError, OutputError, RunError
+from l2caf.jobs.run.inputs import Source
+from l2caf.jobs.run.loading import Failure, Loaded, deaths_wait, load_batches
+from l2caf.jobs.run.options import PEERS, Options
+from l2caf.jobs.run.rows import Found, agreement_of, as_table, found_of, schema, targets_for
+from l2caf.jobs.run.shards import batches_of, write_shard
+from l2caf.models import LoadedModel
+
+WAITING: Final = 2  # batches that the writer may lag behind
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that an engine needs, wherever it works.
+
+    Attributes:
+        source: the pictures.
+        loaded: the network and how to feed it.
+        options: what is asked.
+        folder: of the results.
+        grid: of the filters.
+        threads: that compute in each process. Sums differ in their last bits with it, so a run keeps to one number.
+    """
+
+    source: Source
+    loaded: LoadedModel
+    options: Options
+    folder: Path
+    grid: tuple[int, ...]
+    threads: int
+
+
+def probe(loaded: LoadedModel) -> torch.Tensor:
+    """A fixed input (1, 3, h, w) of noise on which layers are found, so that no picture decides on them."""
+    noise = torch.randn(1, 3, *loaded.card.feeding["size"], generator=torch.Generator().manual_seed(0))
+    return noise.to(loaded.device)
+
+
+def maps_of(caf: L2CAF, inputs: Any, options: Options) -> tuple[Attention, torch.Tensor | None]:
+    """Maps of b inputs, and their (b, k) agreement with those of a second method where one is asked for."""
+    with caf.cut(inputs) as cut:
+        attention = caf.on(cut, options.targets)
+        if options.compare is None:
+            return attention, None
+        other = PEERS[options.compare](caf.model, caf.layer).on(cut, targets_for(attention.target))
+        return attention, agreement_of(attention.filter, other.map)
+
+
+def _silent(done: int) -> None:
+    """Report nothing."""
+    del done
+
+
+def write_shards(job: Job, shards: Sequence[int], *, workers: int = 0, report: Callable[[int], None] = _silent) -> None:
+    """Find the maps of some shards and write them.
+
+    Args:
+        job: what to do.
+        shards: their numbers; they are written in this order.
+        workers: processes that read pictures; 0 reads in this one.
+        report: called with the number of pictures done since it was last called.
+
+    Raises:
+        RunError: if the run cannot go on.
+        StorageError: if a shard cannot be written; those before it are.
+    """
+    options, device = job.options, job.loaded.device
+    caf = options.explainer(job.loaded.model)
+    batches = [
+        batch
+        for shard in shards
+        for batch in batches_of(shard, len(job.source), options.shard_size, options.batch_size)
+    ]
+    writing = _Writing(job)
+    loader = load_batches(job.source, job.loaded.card, batches, workers=workers, device=device)
+    with deaths_wait(), _same_kernels(job.threads), _in_background() as later:
+        caf(probe(job.loaded), options.targets)
+        for loaded in loader:
+            found, failures = _explain(caf, loaded, options)
+            later(writing.add, loaded, found, failures)
+            report(loaded.batch[2])
+
+
+@contextmanager
+def _same_kernels(threads: int) -> Iterator[None]:
+    """Sums in the same order in every run: that many threads on CPUs, convolutions that do not race on a GPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=torch.backends.cudnn.allow_tf32
+        ):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _in_background() -> Iterator[Callable[..., None]]:
+    """One thread that does what it is handed, in order, until something fails; that error is raised here.
+
+    Yields:
+        What to hand work to; it waits while too much is waiting. What was handed over is done in any case.
+    """
+    waiting: deque[Future[None]] = deque()
+    failed = threading.Event()
+
+    def unless_failed(work: Callable[..., None], *arguments: Any) -> None:
+        if not failed.is_set():  # else rows would be missing from what comes next
+            failed.set()
+            work(*arguments)
+            failed.clear()
+
+    def later(work: Callable[..., None], *arguments: Any) -> None:
+        waiting.append(thread.submit(unless_failed, work, *arguments))
+        while len(waiting) > WAITING:
+            waiting.popleft().result()
+
+    with ThreadPoolExecutor(1, "l2caf-writer") as thread:
+        try:
+            yield later
+        finally:
+            while waiting:
+                waiting.popleft().result()
+
+
+class _Writing:
+    """Rows of the shard under way."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.columns = job, schema(job.options, job.grid)
+        self.tables: list[pa.Table] = []
+        self.failures: list[Failure] = []
+
+    def add(self, loaded: Loaded, found: Sequence[Found], failures: Sequence[Failure]) -> None:
+        """Take a batch, and write the shard if it is its last."""
+        job, feeding = self.job, self.job.loaded.card.feeding
+        self.failures += failures
+        self.tables += [as_table(one, job.options, self.columns, feeding["mean"], feeding["std"]) for one in found]
+        shard, first, count = loaded.batch
+        if first + count >= min(len(job.source), (shard + 1) * job.options.shard_size):
+            write_shard(job.folder, shard, self.tables, self.columns, sorted(self.failures, key=lambda one: one.number))
+            self.tables, self.failures = [], []
+
+
+def _explain(caf: L2CAF, loaded: Loaded, options: Options) -> tuple[list[Found], list[Failure]]:
+    """Maps of a batch; where a picture spoils it, of one picture at a time."""
+    if loaded.inputs is None:
+        return [], list(loaded.failures)
+    try:
+        return [_found(caf, loaded, options)], list(loaded.failures)
+    except (FeatureError, OutputError):
+        found, failures = [], list(loaded.failures)
+    for place, number in enumerate(loaded.numbers):
+        try:
+            found.append(_found(caf, loaded.part(place), options))
+        except (FeatureError, OutputError) as error:
+            failures.append(Failure(number, loaded.paths[place], str(error)))
+    return found, failures
+
+
+def _found(caf: L2CAF, loaded: Loaded, options: Options) -> Found:
+    try:
+        attention, agreement = maps_of(caf, loaded.inputs, options)
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"{options.batch_size} pictures at a time do not fit into the device's memory; start anew, in another "
+            "folder, with a smaller --batch-size"
+        ) from error
+    return found_of(loaded, attention, agreement, keep_inputs="overlay" in options.what)

@@ -1,0 +1,1 @@
+"""How the networks of the tables are trained: what, from what and how; `training` does the rest."""
