@@ -195,12 +195,12 @@ def _explain(row: Row, model: nn.Module, inputs: Tensor, output: str | None) -> 
     start = time.perf_counter()
     oblivious = caf(inputs)
     row.first_cost = (time.perf_counter() - start) / forward
-    row.layer, row.layout = oblivious.layer, oblivious.layout
+    row.layer, row.layout = oblivious.question.layer, oblivious.question.layout
     start = time.perf_counter()
     specific = caf(inputs, "top2" if oblivious.output.shape[1] >= 2 else 0)
     row.cost = (time.perf_counter() - start) / forward
-    row.solver = f"{oblivious.solver} | {specific.solver}"
-    labels = {c.label for attention in (oblivious, specific) for line in attention.certificate for c in line}
+    row.solver = f"{oblivious.evidence.solver} | {specific.evidence.solver}"
+    labels = {c.label for attention in (oblivious, specific) for c in attention.certificate.flat}
     row.certificates = " ".join(sorted(labels))
     faults = []
     for attention in (oblivious, specific):

@@ -124,10 +124,10 @@ def time_case(case: Case, repetitions: int) -> dict[str, Any]:
         "network": case.name,
         "clips": len(case.clips),
         "input": list(case.clips.shape[1:]),
-        "layer": found.layer,
+        "layer": found.question.layer,
         "grid": list(found.grid),
         "filters_per_clip": found.filter.shape[1],
-        "solver": found.solver,
+        "solver": found.evidence.solver,
         "forward_s": statistics.median(seconds[FORWARD]),
         "cost": ratios(seconds, FORWARD),
     }

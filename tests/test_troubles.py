@@ -195,7 +195,7 @@ def test_a_recurrent_head_in_eval_mode(target: str | None) -> None:
     model, x = networks.seeded(Reader()), networks.pictures()
     with untouched(model):
         attention = L2CAF(model)(x, target)
-    assert attention.layer == "trunk"
+    assert attention.question.layer == "trunk"
     assert bool((attention.loss <= attention.uniform_loss + 1e-6).all())
 
 

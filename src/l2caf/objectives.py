@@ -10,17 +10,18 @@ Source of the first two: Taha et al., ECCV 2020.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from l2caf.errors import TargetError
-from l2caf.shapes import Outputs, Rows, Targets
+from l2caf.shapes import Flags, Losses, Outputs, Rows, Targets
 
 Others = Literal["sum", "mean"]
 Measure = Literal["cosine", "dot"]
+UNDECIDED_RTOL: Final = 1e-4  # of a squared loss: 1 % of the output
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,12 @@ class SquaredGoal:
         """How much the loss may change when the output changes by `error` (r,) in L2 norm."""
         return 2 * self.loss(outputs, problems).sqrt() * error + error.square()
 
+    def undecided(self, loss: Losses, uniform_loss: Losses) -> Flags:
+        """Where the uniform filter keeps what was to be kept to 1 %, (m,)."""
+        del loss
+        kept = self.reference.double() if self.kept is None else self.reference.double() * self.kept.double()
+        return uniform_loss <= UNDECIDED_RTOL * kept.square().sum(-1)
+
 
 @dataclass(frozen=True, slots=True)
 class LinearGoal:
@@ -67,6 +74,10 @@ class LinearGoal:
         """How much the loss may change when the output changes by `error` (r,) in L2 norm."""
         del outputs
         return self.weights[problems].double().norm(dim=-1) * error
+
+    def undecided(self, loss: Losses, uniform_loss: Losses) -> Flags:
+        """Where the best filter gains less than 1e-4 of the uniform filter's loss, (m,)."""
+        return uniform_loss - loss <= UNDECIDED_RTOL * uniform_loss.abs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,10 @@ class CosineGoal:
         """How much the loss may change when the output changes by `error` (r,) in L2 norm."""
         del problems
         return 2 * error / outputs.double().norm(dim=-1).clamp_min(1e-300)
+
+    def undecided(self, loss: Losses, uniform_loss: Losses) -> Flags:
+        """Where the best filter gains less than 1e-4 of the uniform filter's loss, (m,)."""
+        return uniform_loss - loss <= UNDECIDED_RTOL * uniform_loss.abs()
 
 
 Goal = SquaredGoal | LinearGoal | CosineGoal

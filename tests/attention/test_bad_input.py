@@ -108,7 +108,7 @@ def test_half_precision_that_overflows_is_solved_in_single_precision_and_says_so
     with untouched(model):
         attention = L2CAF(model)(100 * x.half(), target)
     expected = L2CAF(overflowing().float())(100 * x.half().float(), target if target is None else attention.target)
-    assert attention.solver == "exact in float32"
+    assert attention.evidence.solver == "exact in float32"
     assert bool(torch.isfinite(attention.loss).all())
     cosine = (attention.filter * expected.filter).flatten(2).sum(-1)
     assert float(cosine.min()) > 0.999

@@ -41,8 +41,8 @@ def test_oblivious_loss_is_that_of_the_network_under_the_filter_and_the_filter_h
     with torch.no_grad():
         expected = (model(x) - by_hand(model, x, f)).square().sum(1)
     assert torch.allclose(attention.loss[:, 0], expected.double(), rtol=1e-4)
-    assert attention.solver == "exact"
-    assert all(c is Certificate.GLOBAL for row in attention.certificate for c in row)
+    assert attention.evidence.solver == "exact"
+    assert all(c is Certificate.GLOBAL for c in attention.certificate.flat)
 
 
 def test_class_specific_loss_is_equation_2_and_the_mean_variant_divides_the_others() -> None:
@@ -137,14 +137,14 @@ def test_descent_is_deterministic_for_a_seed_and_keeps_its_trace_on_request() ->
     assert torch.equal(runs[0].filter, runs[1].filter)
     assert not torch.equal(runs[0].filter, runs[2].filter)
     assert runs[0].trace is not None
-    assert runs[0].trace.shape == (9, 3, 1, 4, 4)
+    assert runs[0].trace.filter.shape == (9, 3, 1, 4, 4)
 
 
 def test_a_tail_that_is_not_affine_is_searched_and_never_called_proven() -> None:
     model, x = networks.fully_connected(), networks.pictures()
     attention = L2CAF(model)(x)
-    assert attention.solver == "quasi-newton"
-    assert all(c is not Certificate.GLOBAL for row in attention.certificate for c in row)
+    assert attention.evidence.solver == "quasi-newton"
+    assert all(c is not Certificate.GLOBAL for c in attention.certificate.flat)
     assert bool((attention.loss <= attention.uniform_loss).all())
     with pytest.raises(SolverError, match="no closed form"):
         L2CAF(model, solver="exact")(x)
@@ -160,7 +160,7 @@ def test_awkward_networks_are_explained_truly_and_left_untouched(network: type[n
     x = networks.pictures(2, 32 if network is networks.ClassToken else 16)
     with untouched(model):
         attention = L2CAF(model, solver=Descent(max_iterations=40))(x, target)
-        name = attention.layer
+        name = attention.question.layer
     layer = dict(model.named_modules())[name]
     f = attention.filter[:, 0].flatten(1)
 
@@ -295,8 +295,8 @@ def test_without_negative_weights_a_class_specific_map_is_proven_and_the_positiv
     layer, x = "0", networks.pictures()
     damped = L2CAF(model, layer, constraint=UnitL2(nonnegative=True))(x, "top2")
     searched = L2CAF(model, layer, constraint=UnitL2(nonnegative=True), solver="quasi-newton")(x, "top2")
-    assert damped.solver == "exact"
-    assert {c for row in damped.certificate for c in row} == {Certificate.GLOBAL}
+    assert damped.evidence.solver == "exact"
+    assert set(damped.certificate.flat) == {Certificate.GLOBAL}
     assert float(damped.filter.min()) >= 0
     assert bool((damped.loss <= searched.loss + 1e-6).all())
     if not starts_with_relu:

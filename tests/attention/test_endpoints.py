@@ -62,34 +62,38 @@ def test_each_run_of_a_shared_trunk_has_its_own_filter_and_the_others_keep_their
     pair = (networks.pictures(2, seed=1), networks.pictures(2, seed=2))
     with untouched(model):
         both = L2CAF(model, "trunk")(pair)
-    assert both.call == (0, 1)
-    assert both.filter.shape == (2, 2, 8, 8)
+    assert both.question.runs == (0, 1)
+    assert both.filter.shape == (2, 2, 1, 8, 8)
     with torch.no_grad():
         features = [model.trunk(picture) for picture in pair]
         for call in (0, 1):
-            filtered = [f * both.filter[:, call : call + 1] if i == call else f for i, f in enumerate(features)]
+            filtered = [f * both.filter[:, call] if i == call else f for i, f in enumerate(features)]
             a, b = (model.head(f.mean((2, 3))) for f in filtered)
             expected = (model(*pair) - a * b).square().sum(1)
-            assert torch.allclose(both.loss[:, call], expected.double(), rtol=1e-3)
-            assert both.certificate[0][call].label == "global"
+            assert torch.allclose(both.loss[:, call, 0], expected.double(), rtol=1e-3)
+            assert both.certificate[0, call, 0].label == "global"
             alone = L2CAF(model, "trunk", call=call)(pair)
-            assert alone.call is None
-            assert torch.allclose(alone.filter[:, 0], both.filter[:, call], atol=1e-5)
+            assert alone.question.runs is None
+            assert torch.allclose(alone.filter, both.filter[:, call], atol=1e-5)
     by_keyword = L2CAF(model)({"left": pair[0], "right": pair[1]})
     assert torch.allclose(by_keyword.filter, both.filter, atol=1e-5)
     with pytest.raises(LayerError, match=r"no call 2: its calls with a grid are \[0, 1\]"):
         L2CAF(model, "trunk", call=(0, 2))(pair)
 
 
-def test_targets_of_several_runs_lie_run_by_run() -> None:
+def test_runs_and_targets_have_an_axis_each() -> None:
     model = networks.seeded(Siamese())
     pair = (networks.pictures(2, seed=1), networks.pictures(2, seed=2))
     attention = L2CAF(model)(pair, torch.tensor([[0, 3], [1, 4]]))
-    assert attention.call == (0, 0, 1, 1)
+    assert attention.question.runs == (0, 1)
     assert attention.target is not None
-    assert attention.target.tolist() == [[0, 3, 0, 3], [1, 4, 1, 4]]
+    assert attention.target.tolist() == [[0, 3], [1, 4]]
+    assert attention.places(1) == [(1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1)]
+    assert [(attention.run_of(place), attention.target_of(place)) for place in attention.places(1)] == [
+        (0, 1), (0, 4), (1, 1), (1, 4)
+    ]  # fmt: skip
     second = L2CAF(model, call=1)(pair, [4])
-    assert torch.allclose(second.filter[1, 0], attention.filter[1, 3], atol=1e-5)
+    assert torch.allclose(second.filter[1, 0], attention.filter[1, 1, 1], atol=1e-5)
     assert GradCAM(model, "trunk")(pair, "top2").map.shape == (2, 4, 8, 8)
     assert "run 1" in attention._repr_html_()
 
@@ -123,11 +127,11 @@ def test_time_steps_have_one_filter_each_also_where_they_feed_each_other(feeds_b
     with untouched(model):
         fast = L2CAF(model, "layer")(clip, target)
         slow = L2CAF(model, "layer", solver=Descent(max_iterations=1), fast=False)(clip, target)
-    assert fast.call == slow.call == (0, 1, 2)
+    assert fast.question.runs == slow.question.runs == (0, 1, 2)
     assert torch.allclose(fast.uniform_loss, slow.uniform_loss, rtol=1e-4)  # replayed in part, and run whole
     assert bool((fast.loss <= fast.uniform_loss + 1e-6).all())
     alone = L2CAF(model, "layer", call=1)(clip, target)
-    assert torch.allclose(alone.loss[:, 0], fast.loss[:, 1], rtol=1e-3)
+    assert torch.allclose(alone.loss, fast.loss[:, 1], rtol=1e-3)
 
 
 def test_steps_that_do_not_feed_each_other_do_not_run_again() -> None:
@@ -148,8 +152,8 @@ def test_a_feature_map_may_be_the_input() -> None:
     expected = L2CAF(whole)(x, "top2")
     with untouched(head):
         attention = L2CAF(head, "input")(features, "top2")
-    assert attention.layer == "input"
-    assert attention.input_size == attention.grid == tuple(features.shape[2:])
+    assert attention.question.layer == "input"
+    assert attention.question.input_size == attention.grid == tuple(features.shape[2:])
     assert torch.allclose(attention.filter, expected.filter, atol=1e-5)
     with pytest.raises(LayerError, match="layer='input'"):
         L2CAF(head)(features)
@@ -183,7 +187,7 @@ def test_a_loss_of_zero_is_called_global_whoever_found_it() -> None:
     assert bool(attention.undecided.all())
     assert not bool(L2CAF(networks.gap())(networks.pictures()).undecided.any())
     assert not bool(L2CAF(networks.gap())(networks.pictures(), "top2").undecided.any())
-    assert {c.label for row in attention.certificate for c in row} == {"global"}
+    assert {c.label for c in attention.certificate.flat} == {"global"}
 
 
 @pytest.mark.parametrize("layer", ["0.0", "0.1", "0.2", "0.3"])

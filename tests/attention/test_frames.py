@@ -30,41 +30,42 @@ def test_all_ways_of_feeding_frames_give_the_same_filters_and_real_losses(head: 
         with untouched(model):
             found.append(L2CAF(model, joint=joint)(clip))
     first = found[0]
-    assert first.layer == "trunk"
-    assert first.call == (None if joint else (0, 1, 2))
-    assert first.input_size == ((3, 16, 16) if joint else (16, 16))
-    assert {c.label for row in first.certificate for c in row} == {"global" if head == "mean" else "stationary"}
+    assert first.question.layer == "trunk"
+    assert first.question.runs == (None if joint else (0, 1, 2))
+    assert first.question.input_size == ((3, 16, 16) if joint else (16, 16))
+    assert {c.label for c in first.certificate.flat} == {"global" if head == "mean" else "stationary"}
     for other in found[1:]:
         assert torch.allclose(other.filter, first.filter, atol=1e-5)
     with torch.no_grad():
         reference = model(clip)
-        for k in range(first.filter.shape[1]):
+        for t in range(1 if joint else 3):
             filters = torch.ones(2, 3, 4, 4)
             if joint:
                 filters = first.filter[:, 0]
             else:
-                filters[:, k] = first.filter[:, k]  # the other frames' filters are off
+                filters[:, t] = first.filter[:, t, 0]  # the other frames' filters are off
             loss = (under_filters(model, clip, filters) - reference).square().sum(1)
-            assert torch.allclose(first.loss[:, k], loss.double(), rtol=1e-3, atol=1e-7)
+            assert torch.allclose(first.loss[:, 0 if joint else t].flatten(), loss.double(), rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize("feeding", FEEDINGS)
 def test_a_batch_of_clips_is_its_clips_one_by_one(feeding: Feeding) -> None:
     model, clip = fusing("mean", feeding), clips()
     both = L2CAF(model)(clip, "top2")
-    assert both.call == (0, 0, 1, 1, 2, 2)
+    assert both.question.runs == (0, 1, 2)
+    assert both.filter.shape == (2, 3, 2, 4, 4)
     for i in range(2):
-        alone = L2CAF(model)(clip[i : i + 1], both.target[i : i + 1, :2] if both.target is not None else None)
+        alone = L2CAF(model)(clip[i : i + 1], both.target[i : i + 1] if both.target is not None else None)
         assert torch.allclose(alone.filter[0], both.filter[i], atol=1e-5)
 
 
 def test_a_frame_may_be_asked_for_alone() -> None:
     model, clip = fusing("lstm"), clips()
     every, one = L2CAF(model)(clip), L2CAF(model, call=1)(clip)
-    assert one.call is None
-    assert torch.allclose(one.loss[:, 0], every.loss[:, 1], rtol=1e-3)
+    assert one.question.runs is None
+    assert torch.allclose(one.loss, every.loss[:, 1], rtol=1e-3)
     two = L2CAF(model, "trunk", call=(0, 2))(clip)
-    assert two.call == (0, 2)
+    assert two.question.runs == (0, 2)
     assert torch.allclose(two.loss, every.loss[:, [0, 2]], rtol=1e-3)
     with pytest.raises(LayerError, match=r"no frames \[3\]: it returns 3, 0 to 2"):
         L2CAF(model, call=3)(clip)
@@ -94,8 +95,8 @@ def test_features_extracted_earlier_are_an_input_of_frames() -> None:
             return self.fuse(maps.mean((3, 4)))
 
     attention = L2CAF(OnFeatures(), "input")(features)
-    assert attention.call == (0, 1, 2)
-    assert attention.layout == "channels-first"
+    assert attention.question.runs == (0, 1, 2)
+    assert attention.question.layout == "channels-first"
     assert torch.allclose(attention.loss, L2CAF(whole)(clip).loss, rtol=1e-3)
     assert L2CAF(OnFeatures(), "input", joint=True)(features).grid == (3, 4, 4)
 

@@ -53,7 +53,7 @@ def test_class_oblivious_losses_are_at_most_the_published_ones_and_descent_gets_
     with torch.no_grad():
         theirs = float((nt - head(features * published)[0]).double().square().sum())
     exact = L2CAF(head, "0")(features)
-    assert exact.solver == "exact"
+    assert exact.evidence.solver == "exact"
     assert float(exact.loss) <= theirs * (1 + 1e-6)
     descent = L2CAF(head, "0", solver=Descent(max_iterations=3000, epsilon=0.0))(features)
     assert cosine(descent.filter, exact.filter) >= 0.9999

@@ -31,7 +31,7 @@ def test_video_networks_have_certified_filters_over_time_and_space(
     for target in (None, "top1"):
         attention = caf(clip, target)
         assert attention.grid == grid
-        assert attention.input_size == size
+        assert attention.question.input_size == size
         assert attention.certificate[0][0].label == "global"
         assert attention.heatmap().shape == (1, 1, *size)
 
@@ -90,7 +90,7 @@ def test_a_classifier_of_volumes_has_a_filter_over_depth_height_and_width() -> N
     with untouched(model):
         attention = L2CAF(model)(volumes(), "top1")
     assert attention.grid == (3, 4, 4)
-    assert {c.label for row in attention.certificate for c in row} == {"global"}
+    assert {c.label for c in attention.certificate.flat} == {"global"}
     maps = attention.heatmap()
     assert maps.shape == (2, 1, 12, 16, 16)
     assert bool((maps[..., 6:, 8:, 8:].mean((2, 3, 4)) > maps[..., :6, :8, :8].mean((2, 3, 4))).all())
@@ -128,5 +128,5 @@ def test_a_grid_and_an_output_too_large_for_a_matrix_are_searched_and_as_good(mo
     exact = caf(scan)
     monkeypatch.setattr("l2caf.attention.solve.LARGEST_MATRIX", 1)
     searched = caf(scan)
-    assert (exact.solver, searched.solver) == ("exact", "quasi-newton")
+    assert (exact.evidence.solver, searched.evidence.solver) == ("exact", "quasi-newton")
     assert torch.allclose(searched.loss, exact.loss, rtol=1e-4)

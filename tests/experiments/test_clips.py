@@ -32,7 +32,7 @@ def test_features_and_frames_go_through_the_same_network(run: Path) -> None:
         assert torch.allclose(embedding, on_features(features.maps[:1].float()), atol=1e-2)
     quick = QuasiNewton(max_iterations=3, seeds=0)
     attention = L2CAF(on_frames, "shallow", solver=quick)(as_inputs(clip.frames)[None])
-    assert attention.call == (0, 1, 2, 3)
+    assert attention.question.runs == (0, 1, 2, 3)
     assert attention.grid == (14, 14)
 
 

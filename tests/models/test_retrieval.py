@@ -78,10 +78,10 @@ def test_the_map_of_the_raw_embedding_is_proven_and_of_the_normalised_one_statio
     raw, unit = embedder(name, pretrained=name == "digits"), embedder(name, pretrained=name == "digits", normalize=True)
     with untouched(raw):
         attention = L2CAF(raw)(x)
-    assert (attention.layer, attention.solver) == ("trunk", "exact")
-    assert {c for row in attention.certificate for c in row} == {Certificate.GLOBAL}
+    assert (attention.question.layer, attention.evidence.solver) == ("trunk", "exact")
+    assert set(attention.certificate.flat) == {Certificate.GLOBAL}
     searched = L2CAF(unit)(x)
-    assert {c for row in searched.certificate for c in row} == {Certificate.STATIONARY}
+    assert set(searched.certificate.flat) == {Certificate.STATIONARY}
     assert (searched.loss < searched.uniform_loss).all()
 
 

@@ -31,7 +31,7 @@ def filtered(model: nn.Module, x: Tensor, filters: Tensor) -> Tensor:
 
 
 def is_proven(attention: Attention) -> bool:
-    return all(one is Certificate.GLOBAL for row in attention.certificate for one in row)
+    return all(one is Certificate.GLOBAL for one in attention.certificate.flat)
 
 
 @pytest.mark.parametrize("measure", ["cosine", "dot"])
@@ -43,7 +43,7 @@ def test_both_sides_of_every_pair_are_proven_and_not_beaten_by_random_filters(me
     assert found.match.filter.shape == (6, 1, 4, 4)
     assert is_proven(found.query)
     assert is_proven(found.match)
-    assert found.query.is_similarity
+    assert found.query.question.objective == f"Similar(partners=tensor (2, 3, 12), measure={measure!r})"
     with torch.no_grad():
         seen, known = model(queries), model(matches)
     alike = (lambda a, b: cosine_similarity(a, b, dim=-1)) if measure == "cosine" else (lambda a, b: (a * b).sum(-1))
@@ -182,6 +182,6 @@ def test_what_cannot_be_compared_is_refused() -> None:
 def test_a_saved_map_of_similarity_says_that_it_is_one(tmp_path: object) -> None:
     found = group(L2CAF(embedder()), pictures(2))
     loaded = Attention.load(found.save(f"{tmp_path}/saved"))
-    assert loaded.is_similarity
-    assert "similar to partner 0" in found._repr_html_()
+    assert loaded.question.objective.startswith("Similar(")
+    assert "Similar(" in found._repr_html_()
     assert torch.equal(loaded.undecided, found.undecided)

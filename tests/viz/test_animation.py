@@ -16,9 +16,8 @@ PICTURE = np.full((31, 47, 3), 90, dtype=np.uint8)
 @pytest.mark.parametrize("solver", [Descent(max_iterations=120, keep_trace=True), QuasiNewton(keep_trace=True)])
 def test_any_solvers_trace_becomes_a_film_with_a_panel_per_target(solver: object, tmp_path: Path) -> None:
     attention = L2CAF(networks.gap(), solver=solver)(networks.pictures(2), "top2")  # type: ignore[arg-type]
-    assert attention.trace_loss is not None
     assert attention.trace is not None
-    assert attention.trace_loss.shape == attention.trace.shape[:3]
+    assert attention.trace.loss.shape == attention.trace.filter.shape[:3]
     images = frames(attention, 1, PICTURE, ["a", "b"])
     assert 3 <= len(images) <= 73
     assert {image.shape for image in images} == {images[0].shape}
@@ -38,8 +37,8 @@ def test_any_solvers_trace_becomes_a_film_with_a_panel_per_target(solver: object
 def test_the_last_loss_of_a_trace_is_the_loss_of_its_last_filter() -> None:
     solver = Descent(max_iterations=40, keep_trace=True)
     attention = L2CAF(networks.gap(), solver=solver)(networks.pictures(2))
-    assert attention.trace_loss is not None
-    assert float(attention.trace_loss.amin()) == pytest.approx(float(attention.loss.amin()), rel=1e-5)
+    assert attention.trace is not None
+    assert float(attention.trace.loss.amin()) == pytest.approx(float(attention.loss.amin()), rel=1e-5)
 
 
 def test_without_a_trace_or_a_place_to_write_to_the_error_says_so(tmp_path: Path) -> None:

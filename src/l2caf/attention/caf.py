@@ -13,14 +13,15 @@ from l2caf.attention.discovery import LayerInfo, list_layers, locate, reaches, r
 from l2caf.attention.entrance import INPUT, Entrance
 from l2caf.attention.frames import clip_of, find_frames, frame_order, map_size, named_calls, named_frames
 from l2caf.attention.output import OutputChoice, output_reader
-from l2caf.attention.result import Attention
+from l2caf.attention.question import Question, described
+from l2caf.attention.result import Attention, attention_of
 from l2caf.attention.solve import Solved, Solver, solve
 from l2caf.attention.targets import Target, resolve_targets
 from l2caf.constraints import named_constraint
 from l2caf.errors import FeatureError, LayerError, LayoutError, OutputError
 from l2caf.guard import borrow, unwrapped
 from l2caf.layouts import Frames, Layout, infer_layout, named_layout
-from l2caf.objectives import ClassSpecific, Objective, Oblivious, Similar
+from l2caf.objectives import ClassSpecific, Objective, Oblivious
 from l2caf.problem import Constraint
 from l2caf.shapes import Targets
 from l2caf.tail import Inputs, LayerCalls, Tail, cut, dependents, prove_rows_apart
@@ -171,11 +172,31 @@ class L2CAF:
         tail, constraint = cut.tail, named_constraint(self.constraint).on(cut.tail.grid)
         targets = self.targets(target, tail)
         chosen = objective or self._objective(targets)
-        solved = solve(tail, chosen.goal(tail.reference, targets), self.solver, constraint)
+        goal = chosen.goal(tail.reference, targets)
+        solved = solve(tail, goal, self.solver, constraint)
         if tail.reference.dtype in _HALF and not _is_sound(solved):
             tail = tail.in_float32()
-            solved = solve(tail, chosen.goal(tail.reference, targets), self.solver, constraint)
-        return replace(_attention(solved, replace(cut, tail=tail), targets), is_similarity=isinstance(chosen, Similar))
+            goal = chosen.goal(tail.reference, targets)
+            solved = solve(tail, goal, self.solver, constraint)
+        undecided = goal.undecided(solved.solution.loss, solved.uniform_loss)
+        picture = next((tensor for tensor in cut.inputs.tensors() if tensor.dim() >= 3), None)
+        return attention_of(solved, undecided, tail, self._question(cut, chosen, constraint), targets, picture)
+
+    def _question(self, cut: Cut, objective: Objective, constraint: Constraint) -> Question:
+        return Question(
+            layer=cut.layer,
+            layout=cut.tail.layout.name,
+            objective=described(objective),
+            constraint=constraint.name,
+            input_size=cut.input_size,
+            solver=described(self.solver),
+            output=None if self.output is None else described(self.output),
+            until=None if self.until is None else resolve_layer(unwrapped(self.model), self.until)[0],
+            part=cut.tail.slots.layer.part,
+            runs=cut.calls,
+            joint=self.joint,
+            fast=self.fast,
+        )
 
     @contextmanager
     def cut(self, inputs: Any) -> Iterator[Cut]:
@@ -360,37 +381,3 @@ def _is_sound(solved: Solved) -> bool:
     solution = solved.solution
     finite = torch.isfinite(solution.filters).all() & torch.isfinite(solution.loss).all()
     return bool(finite & torch.isfinite(solved.uniform_loss).all() & (solution.residual < 1).all())
-
-
-def _attention(solved: Solved, cut: Cut, targets: Targets | None) -> Attention:
-    solution, tail = solved.solution, cut.tail
-    b = tail.n_inputs // tail.n_calls
-
-    def shaped(values: Tensor) -> Tensor:
-        return values.unflatten(0, (b, -1))
-
-    k = len(solution.filters) // b
-    certificates = solution.certificates
-    dtype = torch.promote_types(torch.float32, tail.features.dtype)
-    trace = solution.trace
-    return Attention(
-        filter=shaped(solution.filters).unflatten(-1, tail.grid).to(dtype),
-        loss=shaped(solution.loss),
-        uniform_loss=shaped(solved.uniform_loss),
-        target=None if targets is None else targets.reshape(b, k),
-        certificate=tuple(certificates[i * k : (i + 1) * k] for i in range(b)),
-        residual=shaped(solution.residual),
-        unique=None if solution.unique is None else shaped(solution.unique),
-        iterations=shaped(solution.iterations),
-        output=tail.reference[:: tail.n_calls],
-        layer=cut.layer,
-        layout=tail.layout.name,
-        solver=solution.solver + (" in float32" if tail.is_widened else ""),
-        input_size=cut.input_size,
-        call=None if cut.calls is None else tuple(call for call in cut.calls for _ in range(k // len(cut.calls))),
-        inputs=next((tensor for tensor in cut.inputs.tensors() if tensor.dim() >= 3), None),
-        trace=None if trace is None else trace.unflatten(1, (b, -1)).unflatten(-1, tail.grid),
-        trace_loss=None if solution.trace_loss is None else solution.trace_loss.unflatten(1, (b, -1)),
-        start=None if solution.start is None else tuple(solution.start[i * k : (i + 1) * k] for i in range(b)),
-        spread=None if solution.spread is None else shaped(solution.spread),
-    )

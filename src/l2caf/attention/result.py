@@ -1,101 +1,106 @@
-"""What an explanation is: filters, how good they are, and how far they can be trusted."""
+"""What an explanation is: filters, how good they are, what was asked, and how far the answer can be trusted.
+
+Every tensor that holds a value for each map has the axes of the maps: (b, k) for b inputs and k targets, or
+(b, s, k) where the layer runs s times in a pass, or returns s frames, and each of them has a filter of its own.
+"""
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from l2caf import pictures, storage
+from l2caf.attention import notebook
+from l2caf.attention.evidence import Evidence, Trace
+from l2caf.attention.question import Question
+from l2caf.attention.solve import Solved
 from l2caf.errors import DataError, StorageError
+from l2caf.shapes import Flags, Targets
 from l2caf.solvers import Certificate
+from l2caf.tail import Tail
 
-FORMAT = "l2caf.attention/1"
+FORMAT: Final = "l2caf.attention/2"
+TENSORS: Final = ("filter", "loss", "uniform_loss", "target", "output")
+EVIDENCE: Final = ("residual", "undecided", "iterations", "unique", "spread")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Attention:
-    """Filters of unit L2 norm for a batch of b inputs and k targets each, and what is known about them.
+    """Filters of unit norm for a batch of b inputs and k targets each, and what is known about them.
 
     Attributes:
-        filter: (b, k, *grid), signed, of L2 norm 1 (or the constraint's radius), on the device of the inputs.
-        loss: (b, k), float64, computed by the network under the filter.
-        uniform_loss: (b, k), the same under the filter that prefers no position.
-        target: (b, k) classes, or None for class-oblivious maps (k = 1) and those of similarity to k partners.
-        certificate: b tuples of k certificates.
-        residual: (b, k), how far from optimality, relative, in [0, 1].
-        unique: (b, k), False where another filter is as good; None where that is not known.
-        iterations: (b, k), 0 for closed forms.
+        filter: (b, k, *grid), or (b, s, k, *grid) where each of s runs or frames has its own; signed, of L2 norm 1 (or
+            of the constraint's radius), on the device of the inputs.
+        loss: (b, k) or (b, s, k), float64, computed by the network under the filter.
+        uniform_loss: the same under the filter that prefers no position.
+        target: (b, k) classes; None for class-oblivious maps (k = 1) and for similarity to k partners.
         output: (b, n), what the network said.
-        layer: name of the layer.
-        layout: where its grid is, in words.
-        solver: which solver found the filters.
-        input_size: spatial size of the inputs.
-        call: for each of the k maps, which run of the layer, or which frame of a clip, it is for; None where only one
-            is looked at. With several runs and several targets, the targets of the first run come first.
+        question: what was asked of the network.
+        evidence: how far each map can be trusted.
         inputs: the network's first input tensor (b, ...), for drawing; not saved.
-        trace: filters after every iteration (t, b, k, *grid), where asked for; not saved.
-        trace_loss: losses of those filters (t, b, k); not saved.
-        start: b tuples of k names: the start that led to each filter, where a solver had several.
-        spread: (b, k), by how much the loss reached from the worst start exceeds `loss`.
-        is_similarity: whether the maps are those of `Similar`.
+        trace: the way of the filters, where the solver kept it; not saved.
     """
 
-    filter: Float[Tensor, "b k *grid"]
-    loss: Float[Tensor, "b k"]
-    uniform_loss: Float[Tensor, "b k"]
+    filter: Float[Tensor, " b *maps_and_grid"]
+    loss: Float[Tensor, " b *maps"]
+    uniform_loss: Float[Tensor, " b *maps"]
     target: Int[Tensor, "b k"] | None
-    certificate: tuple[tuple[Certificate, ...], ...]
-    residual: Float[Tensor, "b k"]
-    unique: Bool[Tensor, "b k"] | None
-    iterations: Int[Tensor, "b k"]
     output: Float[Tensor, "b n"]
-    layer: str
-    layout: str
-    solver: str
-    input_size: tuple[int, ...]
-    call: tuple[int, ...] | None = None
-    inputs: Tensor | None = field(default=None, repr=False, compare=False)
-    trace: Float[Tensor, "t b k *grid"] | None = field(default=None, repr=False, compare=False)
-    trace_loss: Float[Tensor, "t b k"] | None = field(default=None, repr=False, compare=False)
-    start: tuple[tuple[str, ...], ...] | None = None
-    spread: Float[Tensor, "b k"] | None = None
-    is_similarity: bool = False
+    question: Question
+    evidence: Evidence
+    inputs: Tensor | None = field(default=None)
+    trace: Trace | None = field(default=None)
 
     @property
     def grid(self) -> tuple[int, ...]:
         """Spatial sizes of the filters."""
-        return tuple(self.filter.shape[2:])
+        return tuple(self.filter.shape[self.loss.dim() :])
 
-    @cached_property
-    def negative_share(self) -> Float[Tensor, "b k"]:
-        """Share of the squared norm in negative weights, in [0, 1]: how much of `|f|` speaks against."""
-        negative = self.filter.clamp(max=0).square().flatten(2).sum(-1)
-        return negative / self.filter.square().flatten(2).sum(-1)
+    @property
+    def certificate(self) -> Shaped[np.ndarray, "*maps"]:
+        """How far each map can be trusted, as an array of `Certificate` members with the axes of the maps."""
+        return self.evidence.certificate
 
-    @cached_property
-    def undecided(self) -> Bool[Tensor, "b k"]:
-        """Where the uniform filter does as well: nothing had to be preferred, and the map says nothing of places.
+    @property
+    def undecided(self) -> Bool[Tensor, "*maps"]:
+        """Where the uniform filter does as well as the best one: the map carries no spatial information.
 
-        Of class-oblivious maps, those whose output the uniform filter keeps to 1 % (a normalisation behind the pooling
-        undoes its scaling; `until=` the pooling has an answer); of the others, those that gain less than 1e-4 of
-        the loss.
+        Of class-oblivious maps, those whose uniform filter keeps what was to be kept to 1 % (a normalisation behind the
+        pooling undoes its scaling; `until=` the pooling layer asks a question that has an answer); of the others,
+        those that gain less than 1e-4 of the loss.
         """
-        if self.target is None and not self.is_similarity:
-            return self.uniform_loss <= 1e-4 * self.output.double().square().sum(1, keepdim=True)
-        return self.uniform_loss - self.loss <= 1e-4 * self.uniform_loss.abs()
+        return self.evidence.undecided
+
+    @cached_property
+    def negative_share(self) -> Float[Tensor, " b *maps"]:
+        """Share of the squared norm in negative weights, in [0, 1]: how much of `|f|` speaks against."""
+        weights = self.filter.flatten(self.loss.dim())
+        return weights.clamp(max=0).square().sum(-1) / weights.square().sum(-1)
+
+    def target_of(self, place: tuple[int, ...]) -> int | None:
+        """The class of the map at a place (input, [run,] target); None for maps of no class."""
+        return None if self.target is None else int(self.target[place[0], place[-1]])
+
+    def run_of(self, place: tuple[int, ...]) -> int | None:
+        """The number of the run or frame of the map at a place (input, run, target); None where there is only one."""
+        return None if self.question.runs is None else self.question.runs[place[1]]
+
+    def places(self, index: int) -> list[tuple[int, ...]]:
+        """Where the maps of one input are: (input, [run,] target) for each, runs before targets."""
+        return [(index, *place) for place in np.ndindex(*self.loss.shape[1:])]
 
     def heatmap(
         self, size: Sequence[int] | None = None, *, normalize: Literal["max", "minmax"] = "max"
-    ) -> Float[Tensor, "b k *size"]:
+    ) -> Float[Tensor, " b *maps_and_size"]:
         """The magnitude of the filters, resized to a picture.
 
         Args:
@@ -104,12 +109,13 @@ class Attention:
                 subtracts its minimum, as the published code draws it.
 
         Returns:
-            (b, k, *size) in [0, 1].
+            (b, k, *size) or (b, s, k, *size) in [0, 1].
         """
-        resized = pictures.resize(self.filter.abs(), tuple(self.input_size if size is None else size))
-        return pictures.normalized(resized, normalize, rank=len(self.grid))
+        maps = self.filter.abs().flatten(1, self.loss.dim() - 1)
+        resized = pictures.resize(maps, tuple(self.question.input_size if size is None else size))
+        return pictures.normalized(resized, normalize, rank=len(self.grid)).unflatten(1, self.loss.shape[1:])
 
-    def overlay(self, images: Tensor | None = None) -> UInt8[np.ndarray, "b k h w 3"]:
+    def overlay(self, images: Tensor | None = None) -> UInt8[np.ndarray, "b *maps h w 3"]:
         """Each picture under each of its maps.
 
         Args:
@@ -127,31 +133,43 @@ class Attention:
             raise DataError(f"overlay needs one picture for each of {len(self.filter)} inputs; got {given}")
         rgb = pictures.to_rgb(images)
         heat = self.heatmap(images.shape[2:]).cpu().numpy()
-        rows = [[pictures.overlay(rgb[i], heat[i, j]) for j in range(heat.shape[1])] for i in range(len(rgb))]
-        return np.asarray(rows)
+        maps = [pictures.overlay(rgb[place[0]], heat[place]) for i in range(len(rgb)) for place in self.places(i)]
+        return np.asarray(maps).reshape(*heat.shape, 3)
+
+    def __repr__(self) -> str:
+        """What was asked and how it was answered, in one line and without tensors."""
+        (b, *runs, k), asked = self.loss.shape, self.question
+        of_runs = f" x {runs[0]} runs" if runs else ""
+        names, counts = np.unique([one.label for one in self.certificate.flat], return_counts=True)
+        labels = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+        return (
+            f"Attention({b} inputs{of_runs} x {k} maps on {'x'.join(map(str, self.grid))} of {asked.layer!r}: "
+            f"{asked.objective}, {asked.constraint}; {self.evidence.solver}: {labels})"
+        )
 
     def _repr_html_(self) -> str:
         """A table for notebooks: one row per input, one map per target, its loss and certificate below."""
         if len(self.grid) != 2:
             return f"<pre>{html.escape(repr(self))}</pre>"
-        if self.inputs is not None and self.inputs.dim() == 4:
-            maps = self.overlay()
-        else:
-            heat = self.heatmap().cpu().numpy()
-            maps = np.asarray([[pictures.colorize(one) for one in row] for row in heat])
-        cells = [[self._cell(picture, i, j) for j, picture in enumerate(row)] for i, row in enumerate(maps)]
-        return f"<table>{''.join(f'<tr>{chr(10).join(row)}</tr>' for row in cells)}</table>"
+        is_drawable = self.inputs is not None and self.inputs.dim() == 4
+        maps = self.overlay() if is_drawable else self.heatmap().cpu().numpy()
+        rows = [
+            [
+                (maps[place] if is_drawable else pictures.colorize(maps[place]), self._caption(place))
+                for place in self.places(i)
+            ]
+            for i in range(len(self.filter))
+        ]
+        return notebook.table(rows)
 
-    def _cell(self, picture: UInt8[np.ndarray, "h w 3"], i: int, j: int) -> str:
-        what = f"similar to partner {j}" if self.is_similarity else "class-oblivious"
-        what = what if self.target is None else f"class {int(self.target[i, j])}"
-        what += "" if self.call is None else f", run {self.call[j]}"
-        caption = (
-            f"{what}, loss {float(self.loss[i, j]):.4g} (uniform {float(self.uniform_loss[i, j]):.4g}), "
-            f"{self.certificate[i][j].label}{', undecided' if bool(self.undecided[i, j]) else ''}"
+    def _caption(self, place: tuple[int, ...]) -> str:
+        target, run = self.target_of(place), self.run_of(place)
+        what = self.question.objective if target is None else f"class {target}"
+        what += "" if run is None else f", run {run}"
+        return (
+            f"{what}, loss {float(self.loss[place]):.4g} (uniform {float(self.uniform_loss[place]):.4g}), "
+            f"{self.certificate[place].label}{', undecided' if bool(self.undecided[place]) else ''}"
         )
-        image = f'<img src="{pictures.png_uri(picture)}" alt="{html.escape(caption)}" style="max-width:224px">'
-        return f"<td style='text-align:left;vertical-align:top'>{image}<br><small>{html.escape(caption)}</small></td>"
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write the result as safetensors and JSON, whole or not at all.
@@ -166,13 +184,21 @@ class Attention:
         Raises:
             StorageError: if the folder exists and is not to be overwritten, or cannot be written.
         """
-        tensors = {name: getattr(self, name) for name in _TENSORS if getattr(self, name) is not None}
+        named = {name: getattr(self, name) for name in TENSORS} | {
+            name: getattr(self.evidence, name) for name in EVIDENCE
+        }
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in named.items() if tensor is not None}
+        labels = np.vectorize(lambda one: one.label, otypes=[str])(self.certificate)
+        manifest = {
+            "format": FORMAT,
+            "question": asdict(self.question),
+            "solver": self.evidence.solver,
+            "certificate": labels.tolist(),
+            "start": None if self.evidence.start is None else self.evidence.start.tolist(),
+        }
         with storage.new_folder(Path(folder), overwrite=overwrite) as temporary:
-            save_file(
-                {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
-                temporary / "attention.safetensors",
-            )
-            storage.write_manifest(temporary, self._manifest())
+            save_file(tensors, temporary / "attention.safetensors")
+            storage.write_manifest(temporary, manifest)
         return Path(folder)
 
     @classmethod
@@ -193,34 +219,73 @@ class Attention:
             raise StorageError(f"{folder} holds {manifest.get('format')!r}; expected {FORMAT!r}")
         try:
             tensors = load_file(Path(folder) / "attention.safetensors")
-        except (OSError, SafetensorError) as error:
-            raise StorageError(f"{folder}: attention.safetensors cannot be read: {error}") from error
-        values: dict[str, Any] = {name: tensors.get(name) for name in _TENSORS}  # target and unique may be None
-        return cls(
-            **values,
-            certificate=tuple(tuple(Certificate[c.upper()] for c in row) for row in manifest["certificate"]),
-            layer=manifest["layer"],
-            layout=manifest["layout"],
-            solver=manifest["solver"],
-            input_size=tuple(manifest["input_size"]),
-            call=None if manifest["call"] is None else tuple(manifest["call"]),
-            is_similarity=manifest.get("is_similarity", False),
-            start=None if manifest["start"] is None else tuple(map(tuple, manifest["start"])),
-        )
-
-    def _manifest(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "layer": self.layer,
-            "layout": self.layout,
-            "solver": self.solver,
-            "input_size": list(self.input_size),
-            "call": self.call,
-            "start": self.start,
-            "is_similarity": self.is_similarity,
-            "certificate": [[certificate.label for certificate in row] for row in self.certificate],
-            "torch": torch.__version__,
-        }
+            asked: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in manifest["question"].items()
+            }
+            certify = np.vectorize(lambda label: Certificate[label.upper()], otypes=[object])
+            evidence = Evidence(
+                certificate=certify(np.array(manifest["certificate"])),
+                solver=manifest["solver"],
+                start=None if manifest["start"] is None else np.array(manifest["start"]),
+                **{name: tensors.get(name) for name in EVIDENCE},  # type: ignore[arg-type]  # unique may be None
+            )
+            return cls(
+                question=Question(**asked),
+                evidence=evidence,
+                **{name: tensors.get(name) for name in TENSORS},  # type: ignore[arg-type]  # target may be None
+            )
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"{folder} is damaged and cannot be read: {error}") from error
 
 
-_TENSORS = ("filter", "loss", "uniform_loss", "target", "residual", "unique", "iterations", "output", "spread")
+def attention_of(
+    solved: Solved, undecided: Flags, tail: Tail, question: Question, targets: Targets | None, inputs: Tensor | None
+) -> Attention:
+    """The answer to a question, from what the solver found.
+
+    Args:
+        solved: m rows: inputs of the network major, then runs of the layer, targets minor.
+        undecided: (m,), where the uniform filter does as well.
+        tail: the tail that was solved.
+        question: what was asked.
+        targets: (m / k, k) classes, alike for the runs of an input; None for maps of no class.
+        inputs: the network's first input tensor, for drawing.
+
+    Returns:
+        The attention.
+    """
+    solution, runs = solved.solution, tail.n_calls
+    b = tail.n_inputs // runs
+    maps = (b, -1) if question.runs is None else (b, runs, len(solution.filters) // tail.n_inputs)
+
+    def shaped(values: Tensor) -> Tensor:
+        return values.reshape(maps)
+
+    certificates = np.empty(len(solution.filters), dtype=object)
+    certificates[:] = solution.certificates
+    axes = tuple(shaped(solution.loss).shape)
+    evidence = Evidence(
+        certificate=certificates.reshape(axes),
+        residual=shaped(solution.residual),
+        undecided=shaped(undecided),
+        iterations=shaped(solution.iterations),
+        solver=solution.solver + (" in float32" if tail.is_widened else ""),
+        unique=None if solution.unique is None else shaped(solution.unique),
+        spread=None if solution.spread is None else shaped(solution.spread),
+        start=None if solution.start is None else np.array(solution.start).reshape(axes),
+    )
+    trace = None
+    if solution.trace is not None and solution.trace_loss is not None:
+        along = (len(solution.trace), *axes)
+        trace = Trace(solution.trace.reshape(*along, *tail.grid), solution.trace_loss.reshape(along))
+    return Attention(
+        filter=solution.filters.reshape(*axes, *tail.grid).to(torch.promote_types(torch.float32, tail.features.dtype)),
+        loss=shaped(solution.loss),
+        uniform_loss=shaped(solved.uniform_loss),
+        target=None if targets is None else targets[::runs],
+        output=tail.reference[::runs],
+        question=question,
+        evidence=evidence,
+        inputs=inputs,
+        trace=trace,
+    )

@@ -49,7 +49,7 @@ def maps_of(model: ClipEmbedder, features: Float[Tensor, "b t c h w"]) -> dict[s
     """
     with torch.no_grad():
         magnitude = model.shallow(features.flatten(0, 1)).norm(dim=1).unflatten(0, features.shape[:2])
-    own = L2CAF(model, LAYER)(features).filter.abs()
+    own = L2CAF(model, LAYER)(features).filter[:, :, 0].abs()
     joint = L2CAF(model, LAYER, joint=True)(features).filter[:, 0].abs()
     return {
         "Grad-CAM": GradCAM(model, LAYER, output=_summed)(features, 0).map,

@@ -107,7 +107,7 @@ def time_layer(
     mine = caf(inputs, target)  # also finds out where to cut
     forward_s, our_s, their_s, theirs = [], [], [], []
     for seed in SEEDS:
-        descent = L2CAF(model, mine.layer, solver=Descent(seed=seed))
+        descent = L2CAF(model, mine.question.layer, solver=Descent(seed=seed))
         forward_s.append(min(_timed(partial(_forward, model, inputs))[0] for _ in range(3)))
         our_s.append(_timed(partial(caf, inputs, target))[0])
         spent, found = _timed(partial(descent, inputs, target))
@@ -115,20 +115,20 @@ def time_layer(
         theirs.append(found)
     forward = statistics.median(forward_s)
     runs = tuple(
-        Run(spent / forward, float(found.loss), int(found.iterations))
+        Run(spent / forward, float(found.loss), int(found.evidence.iterations))
         for spent, found in zip(their_s, theirs, strict=True)
     )
     best, tiny = min(run.loss for run in runs), torch.finfo(torch.float32).tiny
-    step = _vanilla_step(model, mine.layer, inputs, target) / forward if vanilla else None
+    step = _vanilla_step(model, mine.question.layer, inputs, target) / forward if vanilla else None
     return Timing(
         name=name,
-        layer=mine.layer,
+        layer=mine.question.layer,
         grid="x".join(map(str, mine.grid)),
         objective="oblivious" if target is None else "specific",
-        solver=mine.solver,
+        solver=mine.evidence.solver,
         certificate=mine.certificate[0][0].label,
         forward_s=forward,
-        ours=Run(statistics.median(our_s) / forward, float(mine.loss), int(mine.iterations)),
+        ours=Run(statistics.median(our_s) / forward, float(mine.loss), int(mine.evidence.iterations)),
         descent=runs,
         vanilla_cost=None if step is None else step * runs[0].iterations,
         uniform_loss=float(mine.uniform_loss),

@@ -95,7 +95,7 @@ def explain(  # noqa: PLR0913  (what, with what, whereto; the rest by keyword)
                 caf(_prepared(picture, loaded)[0])
             entry, attentions = _explain_one(request, picture, loaded, caf)
             entries.append(entry)
-            layer = f"{attentions[0].layer} ({attentions[0].layout})"
+            layer = f"{attentions[0].question.layer} ({attentions[0].question.layout})"
             place = folder / f"{number:05d}-{request.file.stem}"
             _write_maps(place, entry, attentions)
             if animate:
@@ -118,7 +118,7 @@ def _explain_one(
     for target in (None, request.target) if request.target is not None else (None,):
         start = time.perf_counter()
         attention = caf(inputs, target)
-        seconds = (time.perf_counter() - start) / attention.filter.shape[1]
+        seconds = (time.perf_counter() - start) / len(attention.places(0))
         attentions.append(attention)
         panels += _panels(attention, picture.size, region, loaded.card.labels, seconds)
     return Entry(request.file.name, np.asarray(picture), panels), attentions
@@ -139,7 +139,7 @@ def _write_animations(folder: Path, request: Request, picture: Image.Image, load
         if target is None and kind == "specific":
             continue
         attention = slow(inputs, target)
-        labels = [_label(attention, column, loaded.card.labels) for column in range(attention.filter.shape[1])]
+        labels = [_label(attention, place, loaded.card.labels) for place in attention.places(0)]
         images = frames(attention, 0, seen, labels)
         write_gif(folder / f"{kind}.gif", images)
         write_mp4(folder / f"{kind}.mp4", images)
@@ -148,18 +148,18 @@ def _write_animations(folder: Path, request: Request, picture: Image.Image, load
 def _panels(
     attention: Attention, size: tuple[int, int], region: Region, labels: Sequence[str] | None, seconds: float
 ) -> list[Panel]:
-    columns = range(attention.filter.shape[1])
     return [
-        panel(attention, (0, column), _label(attention, column, labels), Framing(size, region, seconds))
-        for column in columns
+        panel(attention, place, _label(attention, place, labels), Framing(size, region, seconds))
+        for place in attention.places(0)
     ]
 
 
-def _label(attention: Attention, column: int, labels: Sequence[str] | None) -> str:
-    run = "" if attention.call is None else f", run {attention.call[column]} of {attention.layer}"
-    if attention.target is None:
+def _label(attention: Attention, place: tuple[int, ...], labels: Sequence[str] | None) -> str:
+    number = attention.run_of(place)
+    run = "" if number is None else f", run {number} of {attention.question.layer}"
+    number = attention.target_of(place)
+    if number is None:
         return f"all that it says (class-oblivious){run}"
-    number = int(attention.target[0, column])
     if labels is None or number >= len(labels) or labels[number] == str(number):
         return f"class {number}{run}"
     return f"{labels[number]} ({number}){run}"

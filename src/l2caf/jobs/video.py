@@ -171,7 +171,7 @@ class _Explainer:
             drawn = pictures.overlay(picture, heat)
             self.write(drawn)
             self.kept.frame(time, drawn, contoured(picture, heat))
-        self.kept.filters.append(attention.filter.flatten(0, 1))
+        self.kept.filters.append(attention.filter.flatten(0, attention.loss.dim() - 1))
         self.kept.lines.append(_line(attention, [time for time, _ in part]))
 
     def _check_sizes(self, part: list[tuple[float, Image.Image]]) -> None:
@@ -192,7 +192,7 @@ def _as_clip(inputs: Float[Tensor, "t 3 h w"], loaded: LoadedModel, sampling: Sa
 
 
 def _maps_of(attention: Attention, n: int, size: tuple[int, int]) -> Float[np.ndarray, "t h w"]:
-    if len(attention.filter) > 1 or (attention.call is None and len(attention.grid) == 2):  # pictures
+    if attention.question.runs is None and len(attention.grid) == 2:  # pictures
         maps = pictures.normalized(pictures.resize(attention.filter[:, :1].abs(), size))[:, 0]
     elif len(attention.grid) == 3:
         maps = frame_maps(attention, size, n)[0]
@@ -212,11 +212,11 @@ def _view(picture: Image.Image, region: tuple[float, float, float, float]) -> UI
 def _line(attention: Attention, times: list[float]) -> dict[str, Any]:
     return {
         "times_s": times,
-        "layer": attention.layer,
+        "layer": attention.question.layer,
         "grid": list(attention.grid),
-        "call": attention.call,
+        "call": attention.question.runs,
         "target": None if attention.target is None else attention.target.tolist(),
         "loss": attention.loss.tolist(),
         "uniform_loss": attention.uniform_loss.tolist(),
-        "certificate": [[one.label for one in row] for row in attention.certificate],
+        "certificate": [[one.label for one in row.flat] for row in attention.certificate],
     }

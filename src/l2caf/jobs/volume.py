@@ -66,7 +66,9 @@ def explain_volume(
     check_takes(caf.model, inputs, "name the size that it was made for (`--shape D,H,W`)")
     attention = caf(inputs, target)
     if len(attention.grid) != 3:
-        raise LayerError(f"layer {attention.layer!r} has a grid of {attention.grid}; expected depth, height and width")
+        raise LayerError(
+            f"layer {attention.question.layer!r} has a grid of {attention.grid}; expected depth, height and width"
+        )
     heat = attention.heatmap(volume.values.shape)[0, 0].cpu().numpy().astype(np.float64)
     with storage.new_folder(output, overwrite=overwrite) as folder:
         write_slices(folder / "slices.png", volume.values, heat)
@@ -74,6 +76,7 @@ def explain_volume(
         write_map(folder / "attention.nii.gz", heat, volume)
         attention.save(folder / "attention")
         storage.write_manifest(
-            folder, {"format": "l2caf.volume/1", "scan": str(path), "layer": attention.layer, "grid": attention.grid}
+            folder,
+            {"format": "l2caf.volume/1", "scan": str(path), "layer": attention.question.layer, "grid": attention.grid},
         )
     return output

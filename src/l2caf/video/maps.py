@@ -15,7 +15,7 @@ def frame_maps(attention: Attention, size: Sequence[int], n_frames: int | None =
     """A map per frame of every clip, of its first target.
 
     Args:
-        attention: with a filter per frame, or one filter over t x h x w.
+        attention: with a filter per frame (b, t, k, *grid), or one filter over t x h x w.
         size: height and width of the maps.
         n_frames: how many frames a filter over t x h x w stands for; as many as its input by default.
 
@@ -27,14 +27,12 @@ def frame_maps(attention: Attention, size: Sequence[int], n_frames: int | None =
         DataError: if the attention is of pictures, not clips.
     """
     if len(attention.grid) == 3:
-        n = attention.input_size[0] if n_frames is None else n_frames
+        n = attention.question.input_size[0] if n_frames is None else n_frames
         joint = pictures.resize(attention.filter[:, :1].abs(), (n, *size))
         return pictures.normalized(joint, rank=3)[:, 0]
-    if attention.call is None or len(attention.grid) != 2:
+    if attention.question.runs is None or len(attention.grid) != 2:
         raise DataError(f"a filter on a grid of {attention.grid} has no frames; expected one per frame, or t x h x w")
-    n = len(set(attention.call))
-    first = attention.filter[:, :: len(attention.call) // n]
-    return pictures.normalized(pictures.resize(first.abs(), tuple(size)))
+    return pictures.normalized(pictures.resize(attention.filter[:, :, 0].abs(), tuple(size)))
 
 
 def frame_shares(attention: Attention) -> Float[Tensor, "b k t"]:

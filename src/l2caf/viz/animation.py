@@ -33,7 +33,7 @@ def frames(
         attention: solved with `keep_trace=True` on a two-dimensional grid.
         index: which input.
         picture: what the input was made from, all of it.
-        labels: one per target.
+        labels: one for each map of that input, in the order of `Attention.places`.
 
     Returns:
         At most 72 RGB frames of the same even size, with iteration and loss in each panel.
@@ -41,7 +41,7 @@ def frames(
     Raises:
         DataError: if there is no trace, or no flat picture to draw on.
     """
-    if attention.trace is None or attention.trace_loss is None:
+    if attention.trace is None:
         raise DataError(
             "there is nothing to animate: solve with Descent(keep_trace=True) or QuasiNewton(keep_trace=True)"
         )
@@ -49,7 +49,8 @@ def frames(
         raise DataError(f"a filter on a grid of rank {len(attention.grid)} cannot be drawn over a picture")
     base = Image.fromarray(picture)
     base = base.resize((max(2, round(base.width * PANEL_PX / base.height)), PANEL_PX))
-    path, loss = attention.trace[:, index].cpu(), attention.trace_loss[:, index].cpu()
+    path = attention.trace.filter[:, index].flatten(1, attention.loss.dim() - 1).cpu()
+    loss = attention.trace.loss[:, index].flatten(1).cpu()
     return [
         np.concatenate(
             [

@@ -49,32 +49,30 @@ def shown(picture: Image.Image, region: Region) -> tuple[Image.Image, Region]:
     return small, (x0, y0, x1, y1)
 
 
-def panel(attention: Attention, place: tuple[int, int], label: str, framing: Framing) -> Panel:
+def panel(attention: Attention, place: tuple[int, ...], label: str, framing: Framing) -> Panel:
     """One map of an attention for a page.
 
     Args:
         attention: of a network that looks at pictures.
-        place: which input and which of its maps.
+        place: of the map, as `Attention.places` gives it: (input, target), or (input, run, target).
         label: what the map explains.
         framing: where it lies.
 
     Returns:
         The panel.
     """
-    row, column = place
-    certificate = attention.certificate[row][column]
-    unique = attention.unique
+    certificate, unique = attention.certificate[place], attention.evidence.unique
     return Panel(
         label=label,
-        heatmap=pictures.in_frame(attention.filter[row, column], framing.size, framing.region),
-        loss=float(attention.loss[row, column]),
-        uniform_loss=float(attention.uniform_loss[row, column]),
+        heatmap=pictures.in_frame(attention.filter[place], framing.size, framing.region),
+        loss=float(attention.loss[place]),
+        uniform_loss=float(attention.uniform_loss[place]),
         certificate=certificate.label,
         certificate_note=certificate.value,
         relative=attention.target is None,
-        negative_share=float(attention.negative_share[row, column]),
-        unique=None if unique is None else bool(unique[row, column]),
-        undecided=bool(attention.undecided[row, column]),
+        negative_share=float(attention.negative_share[place]),
+        unique=None if unique is None else bool(unique[place]),
+        undecided=bool(attention.undecided[place]),
         time_s=framing.time_s,
         picture=framing.picture,
     )

@@ -114,11 +114,13 @@ def run(
     _check(options)
     attention, _ = maps_of(options.explainer(loaded.model), probe(loaded), options)
     _check_grid(attention, options)
-    settings = settings_of(options, loaded, attention.layer, attention.layout, engine.device.partition(":")[0])
+    settings = settings_of(
+        options, loaded, attention.question.layer, attention.question.layout, engine.device.partition(":")[0]
+    )
     inputs = {"kind": source.kind, "pictures": len(source), "digest": source.digest()}
     manifest = {
         "format": FORMAT, "settings": json.loads(json.dumps(settings, default=str)), "inputs": inputs,
-        "given": str(source.given), "grid": list(attention.grid), "input_size": list(attention.input_size),
+        "given": str(source.given), "grid": list(attention.grid), "input_size": list(attention.question.input_size),
         "labels": list(loaded.card.labels or ()), "threads": engine.threads or torch.get_num_threads(),
     }  # fmt: skip
     with claimed(folder, manifest) as begun:
@@ -161,6 +163,6 @@ def _check_grid(attention: Attention, options: Options) -> None:
     drawn: list[Any] = [name for name in options.what if name != "filter"]
     if drawn and len(attention.grid) != 2:
         raise RunError(
-            f"layer {attention.layer!r} has a grid of rank {len(attention.grid)}, which gives no {', '.join(drawn)}; "
-            "keep only the filter (--what filter)"
+            f"layer {attention.question.layer!r} has a grid of rank {len(attention.grid)}, which gives no "
+            f"{', '.join(drawn)}; keep only the filter (--what filter)"
         )

@@ -79,23 +79,25 @@ def found_of(loaded: Loaded, attention: Attention, agreement: torch.Tensor | Non
     Returns:
         The same in NumPy.
     """
-    b, k = attention.loss.shape
+    b, rank = len(attention.loss), attention.loss.dim()
+    k, runs, evidence = attention.loss[0].numel(), attention.question.runs, attention.evidence
     prediction = attention.output.argmax(1, keepdim=True).expand(b, k)
-    target = prediction if attention.target is None else attention.target
+    asked = None if attention.target is None else attention.target.repeat(1, 1 if runs is None else len(runs))
     tensors = {
-        "prediction": prediction, "score": attention.output.gather(1, target), "loss": attention.loss,
-        "uniform_loss": attention.uniform_loss, "residual": attention.residual, "undecided": attention.undecided,
-        "negative_share": attention.negative_share, "target": attention.target, "unique": attention.unique,
-        "agreement": agreement,
+        "prediction": prediction, "score": attention.output.gather(1, prediction if asked is None else asked),
+        "loss": attention.loss, "uniform_loss": attention.uniform_loss, "residual": evidence.residual,
+        "undecided": evidence.undecided, "negative_share": attention.negative_share, "target": asked,
+        "unique": evidence.unique, "agreement": agreement,
     }  # fmt: skip
-    columns = {name: tensor.cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
-    if attention.call is not None:
-        columns["call"] = np.tile(np.array(attention.call), (b, 1))
-    words = [[certificate.label for certificate in row] for row in attention.certificate]
+    columns = {name: tensor.reshape(b, k).cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
+    if runs is not None:
+        columns["call"] = np.tile(np.repeat(np.array(runs), k // len(runs)), (b, 1))
+    words = [[certificate.label for certificate in row.flat] for row in attention.certificate]
+    filters = attention.filter.flatten(1, rank - 1).float().cpu().numpy()
     shown = loaded if keep_inputs else Loaded(
         loaded.batch, None, loaded.numbers, loaded.paths, loaded.sizes, loaded.regions
     )  # fmt: skip
-    return Found(shown, attention.filter.float().cpu().numpy(), columns, words, attention.input_size)
+    return Found(shown, filters, columns, words, attention.question.input_size)
 
 
 def as_table(

@@ -61,7 +61,7 @@ def maps_of(caf: L2CAF, inputs: Any, options: Options) -> tuple[Attention, torch
         if options.compare is None:
             return attention, None
         other = PEERS[options.compare](caf.model, caf.layer).on(cut, targets_for(attention.target))
-        return attention, agreement_of(attention.filter, other.map)
+        return attention, agreement_of(attention.filter.flatten(1, attention.loss.dim() - 1), other.map)
 
 
 def _silent(done: int) -> None:
