@@ -119,22 +119,17 @@ class _Features(nn.Module):
 
 def _up_to_last_grid(classifier: nn.Module, size: tuple[int, int]) -> nn.Module:
     """The network as torch.fx traces it, cut where the last grid is made before the layers of the head."""
-    import_torchvision()
-    from torchvision.models.feature_extraction import (  # noqa: PLC0415
-        create_feature_extractor,
-        get_graph_node_names,
-    )
-
-    training, evaluating = get_graph_node_names(classifier, suppress_diff_warning=True)
+    fx = import_torchvision("torchvision.models.feature_extraction")
+    training, evaluating = fx.get_graph_node_names(classifier, suppress_diff_warning=True)
     nodes = [name for name in evaluating[1:][-HEAD:] if name in training and not _is_of_head(classifier, name)]
     # The two modes may differ (auxiliary classifiers); only nodes that both have are asked for.
-    probe = create_feature_extractor(classifier, nodes, suppress_diff_warning=True)
+    probe = fx.create_feature_extractor(classifier, nodes, suppress_diff_warning=True)
     with torch.no_grad():
         found = probe.eval()(torch.zeros(1, 3, *size))
     grids = [name for name, value in found.items() if isinstance(value, Tensor) and infer_layout(value.shape, size)]
     if not grids:
         raise ModelError(f"{type(classifier).__name__} has no grid of features before its head")
-    return _Only(create_feature_extractor(classifier, {grids[-1]: "grid"}, suppress_diff_warning=True))
+    return _Only(fx.create_feature_extractor(classifier, {grids[-1]: "grid"}, suppress_diff_warning=True))
 
 
 class _Only(nn.Module):

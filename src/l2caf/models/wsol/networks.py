@@ -109,11 +109,14 @@ def new_layers(model: nn.Module) -> list[nn.Module]:
 def _initialise(layer: nn.Module) -> None:
     """He's weights for convolutions, small ones where scores come out, so that logits begin near zero."""
     for part in layer.modules():
-        if isinstance(part, nn.Linear) or (isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1)):
-            nn.init.normal_(part.weight, std=0.01)
-        elif isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-        if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
+        match part:
+            case nn.Conv2d() if part.kernel_size != (1, 1):
+                nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            case nn.Conv2d() | nn.Linear():
+                nn.init.normal_(part.weight, std=0.01)
+            case _:
+                continue
+        if part.bias is not None:
             nn.init.zeros_(part.bias)
 
 

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from l2caf.extras import require
 from l2caf.models.embedded import WIDTHS, DigitNet, digits
 from l2caf.torchvision_compat import import_torchvision
 
@@ -71,10 +72,8 @@ def resnet50se(backbone: Any = None) -> Trunk:
 
 
 def _seresnet50() -> nn.Module:
-    import_torchvision()
-    import timm  # noqa: PLC0415  (imports torchvision, which may need its operators declared first)
-
-    return timm.create_model("seresnet50", pretrained=False)
+    import_torchvision()  # timm imports it, and its operators may have to be declared first
+    return require("timm", extra="timm").create_model("seresnet50", pretrained=False)
 
 
 class _AsPublished(nn.Module):
