@@ -14,14 +14,14 @@ CONNECT_S: Final = 3.0  # the hub's own client tries again for a minute
 @contextmanager
 def only_cache_if_unreachable() -> Iterator[None]:
     """Ask only the hub's cache on this machine while the hub itself does not answer within 3 seconds."""
-    constants = require("huggingface_hub.constants", extra="timm")
-    before = constants.HF_HUB_OFFLINE
+    settings = vars(require("huggingface_hub.constants", extra="timm"))
+    before = settings["HF_HUB_OFFLINE"]
     try:
-        with socket.create_connection((urlsplit(constants.ENDPOINT).hostname or "", 443), timeout=CONNECT_S):
+        with socket.create_connection((urlsplit(settings["ENDPOINT"]).hostname or "", 443), timeout=CONNECT_S):
             pass
     except OSError:
-        constants.HF_HUB_OFFLINE = True
+        settings["HF_HUB_OFFLINE"] = True
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = before
+        settings["HF_HUB_OFFLINE"] = before
