@@ -69,4 +69,4 @@ else:
 
     def __dir__():
         """Every public name, imported or not yet."""
-        return sorted({*globals(), *__all__})
+        return sorted({*globals(), *_MODULES})

@@ -72,10 +72,11 @@ for _name in GROUPS:
     app.add_typer(_groups[_name], name=_name)
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"l2caf {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -12,10 +12,12 @@ from typer.main import get_command
 class DeferredCommand(TyperCommand):
     """A command of which only the name and a line of help are known until it is run or asked for its own help."""
 
+    callback: Callable[[], Callable[..., None]]  # imports the command's function
+
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Import the command and let it parse its arguments: click then goes on with the command itself."""
         alone = typer.Typer(add_completion=False)
-        alone.command(self.name)(self.callback())  # type: ignore[misc]  (of `add_deferred`, never None)
+        alone.command(self.name)(self.callback())
         return get_command(alone).make_context(info_name, args, parent, **extra)
 
 

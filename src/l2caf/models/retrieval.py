@@ -40,7 +40,7 @@ class Embedder(nn.Module):
         dimensions: int = DIMENSIONS,
         *,
         normalize: bool = False,
-        layout: Layout = ChannelsFirst(),  # noqa: B008  (frozen)
+        layout: Layout = ChannelsFirst(),
     ) -> None:
         """An embedding network with a random linear layer.
 
