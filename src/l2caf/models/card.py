@@ -92,7 +92,7 @@ class ModelCard:
         _check({name: getattr(self, name) for name in CHECKS})
 
     def over(self, other: "ModelCard") -> "ModelCard":
-        """This card, with `other` filling in what it does not say."""
+        """A card with the fields of this one, and those of `other` where this one says nothing."""
         missing = {f.name: getattr(other, f.name) for f in fields(self) if getattr(self, f.name) in (None, {})}
         return replace(self, **missing)
 
@@ -108,32 +108,33 @@ class ModelCard:
 
     @classmethod
     def beside(cls, weights: Path) -> "ModelCard":
-        """The card beside a weight file, or an empty one.
+        """Read the card beside a weight file.
 
         Args:
             weights: the weight file.
 
         Returns:
-            The card.
+            The card; an empty one if there is no such file.
 
         Raises:
-            WeightsError: if the card is no JSON object or has fields that do not exist.
+            WeightsError: if the card cannot be read, is no JSON object, or has a field that does not exist.
         """
         path = weights.with_suffix(".json")
         return cls.read(path) if path.is_file() else cls()
 
     @classmethod
     def read(cls, path: Path) -> "ModelCard":
-        """A card from a file.
+        """Read a card from a file.
 
         Args:
             path: a JSON file.
 
         Returns:
-            The card; a label file is looked for beside it.
+            The card. A file of labels is looked for beside it.
 
         Raises:
-            WeightsError: if it cannot be read or has fields that do not exist.
+            WeightsError: if the file cannot be read, is no JSON object, or has a field that does not exist, or if a
+                picture cannot be fed like that.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -168,10 +169,10 @@ def _from_json(name: str, value: Any, folder: Path) -> Any:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Names of a network's outputs.
+    """Read the names of a network's outputs.
 
     Args:
-        path: a text file, one name a line; a leading number is dropped.
+        path: a text file with one name a line. A number at the beginning of a line is dropped if it is the output's.
 
     Returns:
         The names.

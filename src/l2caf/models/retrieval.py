@@ -19,7 +19,7 @@ from l2caf.models.embedded import DigitNet
 from l2caf.torchvision_compat import import_torchvision
 
 DIMENSIONS: Final = 128  # the paper's
-HEAD: Final = 48  # nodes at the end of a network among which its last grid is sought
+HEAD: Final = 48  # the last grid is looked for among this many nodes at the end of a network
 
 
 class Embedder(nn.Module):
@@ -46,10 +46,10 @@ class Embedder(nn.Module):
 
         Args:
             trunk: takes pictures (b, 3, h, w) to a grid of feature vectors.
-            channels: of the grid.
-            dimensions: of the embedding.
-            normalize: return embeddings of unit length, instead of the raw ones that the losses take.
-            layout: where the grid is in what the trunk returns.
+            channels: the length of the grid's feature vectors.
+            dimensions: the length of an embedding.
+            normalize: whether embeddings have unit length; the losses take raw ones.
+            layout: where space lies in what the trunk returns.
         """
         super().__init__()
         self.trunk = trunk
@@ -69,13 +69,14 @@ def embedder_on(
     """A classifier with its head replaced by an embedding.
 
     Args:
-        classifier: of torchvision or timm, or the embedded one; taken apart, so no longer to be used.
-        size: height and width of its input.
-        dimensions: of the embedding.
-        normalize: as `Embedder`.
+        classifier: a network of torchvision or timm, or the embedded one. It is taken apart and cannot be used
+            afterwards.
+        size: height and width of the classifier's input in pixels.
+        dimensions: the length of an embedding.
+        normalize: whether embeddings have unit length.
 
     Returns:
-        The network in eval mode, its linear layer random.
+        The network in eval mode; its linear layer is random.
 
     Raises:
         ModelError: if the classifier has no grid of features before its head, or `dimensions` is below 1.
@@ -93,7 +94,7 @@ def embedder_on(
 
 
 def _trunks_of(classifier: Any, size: tuple[int, int]) -> Iterator[nn.Module]:
-    """What may be the trunk, the likeliest first."""
+    """Networks that may be the trunk, the likeliest first."""
     if isinstance(classifier, DigitNet):
         yield classifier.features
     elif hasattr(classifier, "reset_classifier"):
