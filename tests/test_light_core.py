@@ -159,3 +159,8 @@ def test_help_and_version_cost_little_more_than_the_libraries_that_print_them() 
     base, help_, version = map(median, zip(*costs, strict=True))
     assert help_ < 2 * base
     assert version < 2 * base
+
+
+def test_the_core_adds_at_most_three_tenths_of_a_second_to_torch() -> None:
+    code = "import torch, time; t = time.process_time(); import l2caf; l2caf.L2CAF; print(time.process_time() - t)"
+    assert median(float(python(code).stdout) for _ in range(3)) < 0.3

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypedDict, get_args
 from l2caf.errors import WeightsError, nearest
 
 Fit = Literal["squash", "crop", "pad", "squash-crop"]
+Check = Callable[[Any], bool]
 
 
 def _are_numbers(values: Sequence[float]) -> bool:
@@ -22,7 +23,7 @@ def _are_numbers(values: Sequence[float]) -> bool:
 
 
 # What each field has to be. A check that raises TypeError, as for text in the place of a number, says no.
-CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+CHECKS: Final[Mapping[str, tuple[Check, str]]] = {
     "size": (lambda size: len(size) == 2 and min(map(index, size)) >= 1, "pixels from 1"),
     "mean": (_are_numbers, "one finite number, or one for each of three channels"),
     "std": (lambda std: _are_numbers(std) and min(std) > 0, "one positive number, or one for each of three channels"),
@@ -41,7 +42,7 @@ def _check(said: Mapping[str, object]) -> None:
         raise WeightsError(f"a picture cannot be fed to a network with {'; '.join(wrong)}")
 
 
-def _holds(is_right: Callable[[Any], bool], value: object) -> bool:
+def _holds(is_right: Check, value: object) -> bool:
     try:
         return is_right(value)
     except (TypeError, OverflowError):
@@ -79,7 +80,7 @@ class ModelCard:
     """
 
     model: str | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, object] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -154,7 +155,7 @@ class ModelCard:
         return cls(**said)
 
 
-def _from_json(name: str, value: Any, folder: Path) -> Any:
+def _from_json(name: str, value: object, folder: Path) -> Any:
     """A field's value as `ModelCard` holds it; one number may stand for several, and a file name for labels."""
     match name, value:
         case "size", int():

@@ -106,7 +106,7 @@ class Source(ABC):
             wanted: what the user asks of the network.
 
         Returns:
-            The network in eval mode.
+            The network in eval mode; random weights are drawn with seed 0.
 
         Raises:
             ModelError: if the constructor refuses the keywords.
@@ -135,20 +135,7 @@ class Library(Source):
         """
 
     def load(self, name: str, wanted: Wanted) -> LoadedModel:
-        """Build a network, with seed 0 for random weights, and load its weight file.
-
-        Args:
-            name: the network, as `find` returns it.
-            wanted: what the user asks of the network.
-
-        Returns:
-            The network in eval mode. Its card says what the user says, then what the source says, then what is usual
-            for ImageNet.
-
-        Raises:
-            ModelError: if the constructor refuses the keywords.
-            WeightsError: if the weights cannot be had, or do not fit.
-        """
+        """Build a network and load its weight file; what nobody says about feeding it is what is usual for ImageNet."""
         full_name = f"{self.prefix}/{name}"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

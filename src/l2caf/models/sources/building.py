@@ -12,19 +12,7 @@ Constructor = Callable[..., nn.Module]
 
 
 def built(constructor: Constructor, name: str, arguments: Mapping[str, object]) -> nn.Module:
-    """Make a network.
-
-    Args:
-        constructor: what makes the network from its name and keywords.
-        name: the network's name in its library.
-        arguments: the keywords.
-
-    Returns:
-        The network.
-
-    Raises:
-        ModelError: if the constructor does not take the keywords.
-    """
+    """Make a network from its name in its library and keywords; raises `ModelError` for keywords that are refused."""
     try:
         return constructor(name, **arguments)
     except TypeError as error:
@@ -49,32 +37,18 @@ def built_for(
         ModelError: if the constructor does not take the keywords.
     """
     model = built(constructor, name, arguments)
-    reshaped = [] if file is None else file.reshaped(model)
-    if (
-        file is None
-        or not reshaped
-        or "num_classes" in arguments
-        or any(file.tensors[key].dim() == 0 for key in reshaped)
-    ):
+    shapes = [] if file is None else [file.tensors[key].shape for key in file.reshaped(model)]
+    if "num_classes" in arguments or not shapes or not all(shapes):
         return model, arguments.get("num_classes")
     # If only the last layer's tensors have other shapes, their first axis in the file is the number of classes.
-    numbers = {file.tensors[key].shape[0] for key in reshaped}
-    if len(numbers) != 1:
+    n_classes, *others = {shape[0] for shape in shapes}
+    if others:
         return model, None
-    n_classes = numbers.pop()
     return built(constructor, name, {**arguments, "num_classes": n_classes}), n_classes
 
 
 def no_weights(name: str, place: Path) -> str:
-    """The sentence about published weights that are not on this machine and cannot be downloaded.
-
-    Args:
-        name: the full name of the network.
-        place: where the library keeps what it downloaded.
-
-    Returns:
-        What is missing and what to do.
-    """
+    """The sentence about published weights that cannot be downloaded; a library's cache is at `place`."""
     return (
         f"the weights of {name} are not here and cannot be downloaded; either give a file with --weights FILE, "
         f"or run once on a connected machine and copy its cache to {place}"

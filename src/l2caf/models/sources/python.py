@@ -25,18 +25,7 @@ class Python(Library):
         return name if ":" in name else None
 
     def build(self, name: str, wanted: Wanted) -> tuple[nn.Module, ModelCard]:
-        """Import the constructor and call it.
-
-        Args:
-            name: the place, `package.module:constructor`.
-            wanted: the keywords. Weights without a file are what the constructor makes of them.
-
-        Returns:
-            The network and an empty card.
-
-        Raises:
-            ModelError: if there is no such code, it refuses the keywords, or it returns something else than a network.
-        """
+        """What the imported constructor makes, with its own weights unless there is a file, and an empty card."""
         place, _, attribute = name.partition(":")
         try:
             constructor = getattr(importlib.import_module(place), attribute)

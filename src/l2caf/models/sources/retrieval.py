@@ -34,20 +34,7 @@ class Retrieval(Source):
         return f"{prefix}/{short}"
 
     def load(self, name: str, wanted: Wanted) -> LoadedModel:
-        """Make an embedding network with its weights.
-
-        Args:
-            name: the full name of the other network.
-            wanted: what the user asks; the weight file may hold the whole embedding network or only the classifier
-                that gives the trunk.
-
-        Returns:
-            The network in eval mode. Its linear layer is random (seed 0) unless the file holds it.
-
-        Raises:
-            ModelError: if an argument is not understood, or the other network has no grid of features.
-            WeightsError: if the weights cannot be had, or do not fit.
-        """
+        """Make an embedding network; a weight file holds all of it, or only the classifier that gives the trunk."""
         prefix, _, short = name.partition("/")
         options, arguments = _options(wanted.card.arguments)
         trunk = replace(wanted, card=replace(wanted.card, arguments=arguments))
@@ -65,7 +52,7 @@ class Retrieval(Source):
         return LoadedModel(model, f"{self.prefix}/{name}", card, has_random_head=whole is None)
 
 
-def _options(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _options(arguments: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, object]]:
     """The arguments of the embedding, and those of the other network's constructor."""
     options = {name: value for name, value in arguments.items() if name in OPTIONS}
     for name, value in options.items():

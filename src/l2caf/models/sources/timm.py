@@ -38,18 +38,7 @@ class Timm(Library):
         return name if name.partition(".")[0] in self.names() else None
 
     def build(self, name: str, wanted: Wanted) -> tuple[nn.Module, ModelCard]:
-        """The network, and the card that timm's configuration gives; labels are unknown.
-
-        Args:
-            name: the network's name in timm.
-            wanted: the keywords, and which weights.
-
-        Returns:
-            The network and its card.
-
-        Raises:
-            WeightsError: if the published weights are neither in the hub's cache nor to be downloaded.
-        """
+        """The network, and the card that timm's configuration gives; labels are unknown."""
         create = import_timm().create_model
         arguments = {**wanted.card.arguments, "pretrained": wanted.published}
         with _only_errors_logged():

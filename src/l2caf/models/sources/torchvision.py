@@ -30,18 +30,7 @@ class TorchVision(Library):
         return [name for module in (models, models.video) for name in models.list_models(module=module)]
 
     def build(self, name: str, wanted: Wanted) -> tuple[nn.Module, ModelCard]:
-        """The network, and the card of its published weights.
-
-        Args:
-            name: the network's name in torchvision.
-            wanted: the keywords, and which weights.
-
-        Returns:
-            The network and its card, without labels if the number of classes is not that of the published weights.
-
-        Raises:
-            WeightsError: if the published weights cannot be downloaded.
-        """
+        """The network, and the card of its published weights; without labels if it has another number of classes."""
         models = import_torchvision().models
         weights = models.get_model_weights(name).DEFAULT
         preset = weights.transforms()
