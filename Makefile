@@ -9,7 +9,7 @@ help: ## list the targets
 
 $(VENV)/installed-base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[digits,timm]'
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt
@@ -17,7 +17,7 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/installed-base
 
-install: $(VENV)/installed-base ## make .venv with l2caf in it
+install: $(VENV)/installed-base ## make .venv with l2caf, timm and what DigitScenes need
 
 demo: $(VENV)/installed-base ## explain the embedded pictures with the embedded network: out/demo/index.html
 	$(BIN)/l2caf demo --output out/demo

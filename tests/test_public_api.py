@@ -1,3 +1,4 @@
+import ast
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 import l2caf
 
 
-@pytest.mark.parametrize("name", [name for name in l2caf.__all__ if name != "__version__"])
+@pytest.mark.parametrize("name", l2caf._MODULES)
 def test_every_public_name_exists_and_says_what_it_is(name: str) -> None:
     assert (getattr(l2caf, name).__doc__ or "").strip()
 
@@ -17,3 +18,21 @@ def test_the_public_names_are_sorted_and_everything_the_readme_imports_is_among_
     names = {name.strip() for line in imported for name in line.split("#")[0].split(",")}
     assert names
     assert names <= set(l2caf.__all__)
+
+
+def test_type_checkers_see_each_public_name_where_it_is_imported_from() -> None:
+    tree = ast.parse(Path(l2caf.__file__).read_text(encoding="utf-8"))
+    seen = {
+        alias.asname: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname is not None
+    }
+    assert seen == l2caf._MODULES
+
+
+def test_every_public_name_is_listed_and_an_unknown_one_is_an_attribute_error() -> None:
+    assert {*l2caf.__all__, "results"} <= set(dir(l2caf))
+    with pytest.raises(AttributeError, match="'l2caf' has no attribute 'L2CAFF'"):
+        _ = l2caf.L2CAFF

@@ -23,18 +23,21 @@ DECLARATIONS: Final = {
 }
 
 
-def import_torchvision() -> ModuleType:
-    """torchvision, with its operators declared if that is what its import lacks.
+def import_torchvision(module: str = "torchvision") -> ModuleType:
+    """Import torchvision, and declare its operators if that is what its import lacks.
+
+    Args:
+        module: torchvision, or one of its modules, such as `torchvision.models.feature_extraction`.
 
     Returns:
         The module. A healthy installation is left alone; a repaired one is reported once on the log.
 
     Raises:
-        RuntimeError: whatever else keeps torchvision from being imported.
+        RuntimeError: if torchvision cannot be imported for another reason.
     """
     with _lock:
         try:
-            return importlib.import_module("torchvision")
+            return importlib.import_module(module)
         except RuntimeError as error:
             if "torchvision::nms" not in str(error):
                 raise
@@ -45,4 +48,4 @@ def import_torchvision() -> ModuleType:
         logger.warning(
             "torchvision's compiled operators do not fit this torch; its models work, boxes (nms, roi_align) do not"
         )
-        return importlib.import_module("torchvision")
+        return importlib.import_module(module)

@@ -10,7 +10,8 @@ from torch import nn
 
 from l2caf import L2CAF
 from l2caf.errors import ModelError, WeightsError
-from l2caf.models import Embedder, ModelCard, load, zoo
+from l2caf.models import Embedder, ModelCard, load, names
+from l2caf.models.resolve import resolve
 from l2caf.models.retrieval import embedder_on
 from l2caf.solvers import Certificate
 
@@ -111,13 +112,13 @@ def test_a_classifiers_weights_make_the_trunk_and_the_projection_is_the_same_eve
 
 
 def test_names() -> None:
-    assert zoo.resolve("retrieval/resnet50") == ("retrieval", "torchvision/resnet50")
-    assert zoo.resolve("retrieval/timm/resnet50.a1_in1k") == ("retrieval", "timm/resnet50.a1_in1k")
-    assert {"retrieval/resnet50", "retrieval/googlenet", "retrieval/digits"} <= set(zoo.names())
+    assert resolve("retrieval/resnet50") == ("retrieval", "torchvision/resnet50")
+    assert resolve("retrieval/timm/resnet50.a1_in1k") == ("retrieval", "timm/resnet50.a1_in1k")
+    assert {"retrieval/resnet50", "retrieval/googlenet", "retrieval/digits"} <= set(names())
     with pytest.raises(ModelError, match="did you mean 'resnet50'"):
-        zoo.resolve("retrieval/resnet5O")
+        resolve("retrieval/resnet5O")
     with pytest.raises(ModelError, match="expected one 'retrieval/'"):
-        zoo.resolve("retrieval/retrieval/resnet50")
+        resolve("retrieval/retrieval/resnet50")
 
 
 @pytest.mark.parametrize(

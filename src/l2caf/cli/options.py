@@ -23,8 +23,8 @@ from rich.progress import (
 from rich.text import Text
 
 from l2caf.models import LoadedModel, ModelCard, load
+from l2caf.models.arguments import parse_arguments
 from l2caf.models.card import Fit
-from l2caf.models.zoo import parse_arguments
 from l2caf.objectives import Others
 
 

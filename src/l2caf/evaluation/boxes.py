@@ -4,10 +4,10 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import ndimage
 
 from l2caf.errors import DataError
 from l2caf.evaluation.frame import Boxes, Frame
+from l2caf.extras import require
 
 Which = Literal["largest", "all"]
 
@@ -50,6 +50,7 @@ def boxes(
 
 def regions(mask: Bool[np.ndarray, "h w"]) -> Boxes:
     """Tight boxes of the 8-connected regions of a mask, the one with most pixels first (ties: in reading order)."""
+    ndimage = require("scipy.ndimage", extra="localization")
     labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
     sizes = np.bincount(labels.ravel(), minlength=n + 1)[1:]
     corners = [(x.start, y.start, x.stop, y.stop) for y, x in ndimage.find_objects(labels)]

@@ -19,13 +19,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
-from scipy.stats import spearmanr
-from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from l2caf.attention import L2CAF
 from l2caf.data.pictures import prepare, seen
 from l2caf.errors import DataError
+from l2caf.extras import require
 from l2caf.guard import genuine_call, intercept
 from l2caf.methods.registry import methods
 from l2caf.models import LoadedModel
@@ -160,6 +159,8 @@ def similarity(maps: Float[Tensor, "b h w"], others: Float[Tensor, "b h w"]) -> 
     Returns:
         Rank correlation in [-1, 1] and SSIM in [-1, 1].
     """
+    spearmanr = require("scipy.stats", extra="localization").spearmanr
+    structural_similarity = require("skimage.metrics", extra="localization").structural_similarity
     ranks, ssims = [], []
     for one, two in zip(_drawn(maps), _drawn(others), strict=True):
         ssims.append(structural_similarity(one, two, data_range=1.0, gaussian_weights=True, sigma=1.5))

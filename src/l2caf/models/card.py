@@ -8,47 +8,49 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from operator import index
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict, get_args
 
 from l2caf.errors import WeightsError, nearest
 
 Fit = Literal["squash", "crop", "pad", "squash-crop"]
+Check = Callable[[Any], bool]
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value >= 1
+def _are_numbers(values: Sequence[float]) -> bool:
+    return len(values) in {1, 3} and all(map(math.isfinite, values))
 
 
-def _are_numbers(values: object) -> bool:
-    return (
-        isinstance(values, tuple)
-        and len(values) in {1, 3}
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-    )
-
-
-CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "size": (lambda size: isinstance(size, tuple) and len(size) == 2 and all(map(_is_count, size)), "pixels from 1"),
+# What each field has to be. A check that raises TypeError, as for text in the place of a number, says no.
+CHECKS: Final[Mapping[str, tuple[Check, str]]] = {
+    "size": (lambda size: len(size) == 2 and min(map(index, size)) >= 1, "pixels from 1"),
     "mean": (_are_numbers, "one finite number, or one for each of three channels"),
     "std": (lambda std: _are_numbers(std) and min(std) > 0, "one positive number, or one for each of three channels"),
     "fit": (lambda fit: fit in get_args(Fit), f"one of {', '.join(get_args(Fit))}"),
-    "frames": (_is_count, "a number from 1"),
+    "frames": (lambda frames: index(frames) >= 1, "a number from 1"),
 }
 
 
-def _check(said: Mapping[str, Any]) -> None:
+def _check(said: Mapping[str, object]) -> None:
     wrong = [
         f"{name} {said[name]!r}, expected {expected}"
         for name, (is_right, expected) in CHECKS.items()
-        if said.get(name) is not None and not is_right(said[name])
+        if said.get(name) is not None and not _holds(is_right, said[name])
     ]
     if wrong:
         raise WeightsError(f"a picture cannot be fed to a network with {'; '.join(wrong)}")
 
 
+def _holds(is_right: Check, value: object) -> bool:
+    try:
+        return is_right(value)
+    except (TypeError, OverflowError):
+        return False
+
+
 class Feeding(TypedDict):
-    """What `data.pictures.prepare` is to be told."""
+    """The keywords of `data.pictures.prepare`."""
 
     size: tuple[int, int]
     mean: tuple[float, ...]
@@ -61,24 +63,24 @@ class ModelCard:
     """How to feed a network.
 
     Attributes:
-        model: its name, as `zoo.load` takes it.
-        arguments: keywords for its constructor.
+        model: the network's name, as `load` takes it.
+        arguments: keywords for the network's constructor.
         size: height and width of the input in pixels.
-        mean: per channel, of pixels in [0, 1].
-        std: per channel, of pixels in [0, 1].
+        mean: what is subtracted from pixels in [0, 1]; one number, or one for each channel.
+        std: what the difference is divided by; one number, or one for each channel.
         fit: `"squash"` resizes the whole picture (the paper's own code does, and a map then covers all of it),
             `"crop"` resizes and takes the centre, `"pad"` keeps the whole picture and its aspect, `"squash-crop"`
             squashes and takes the central 7/8 (ADL's 224 of 256).
         labels: a name for each output, or the file that holds them, one a line.
         frames: how many frames a network that sees clips takes; None for one that sees pictures.
-        trained_on: names of the classes an embedding was trained on, where that is known: it is not judged by them.
+        trained_on: names of the classes that an embedding was trained on, if known. It is not evaluated on them.
 
     Raises:
         WeightsError: if a picture cannot be fed like that.
     """
 
     model: str | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, object] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -91,7 +93,7 @@ class ModelCard:
         _check({name: getattr(self, name) for name in CHECKS})
 
     def over(self, other: "ModelCard") -> "ModelCard":
-        """This card, with `other` filling in what it does not say."""
+        """A card with the fields of this one, and those of `other` where this one says nothing."""
         missing = {f.name: getattr(other, f.name) for f in fields(self) if getattr(self, f.name) in (None, {})}
         return replace(self, **missing)
 
@@ -107,46 +109,45 @@ class ModelCard:
 
     @classmethod
     def beside(cls, weights: Path) -> "ModelCard":
-        """The card beside a weight file, or an empty one.
+        """Read the card beside a weight file.
 
         Args:
             weights: the weight file.
 
         Returns:
-            The card.
+            The card; an empty one if there is no such file.
 
         Raises:
-            WeightsError: if the card is no JSON object or has fields that do not exist.
+            WeightsError: if the card cannot be read, is no JSON object, or has a field that does not exist.
         """
         path = weights.with_suffix(".json")
         return cls.read(path) if path.is_file() else cls()
 
     @classmethod
     def read(cls, path: Path) -> "ModelCard":
-        """A card from a file.
+        """Read a card from a file.
 
         Args:
             path: a JSON file.
 
         Returns:
-            The card; a label file is looked for beside it.
+            The card. A file of labels is looked for beside it.
 
         Raises:
-            WeightsError: if it cannot be read or has fields that do not exist.
+            WeightsError: if the file cannot be read, is no JSON object, or has a field that does not exist, or if a
+                picture cannot be fed like that.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise WeightsError(f"model card {path} cannot be read: {error}") from error
-        known = [f.name for f in fields(cls)]
-        if not isinstance(content, dict):
+        if type(content) is not dict:
             raise WeightsError(f"model card {path} holds no JSON object")
+        known = [f.name for f in fields(cls)]
         for name in content:
             if name not in known:
                 raise WeightsError(f"model card {path} has an unknown field {name!r}{nearest(name, known)}")
-        if isinstance(content.get("labels"), str):
-            content["labels"] = read_labels(path.parent / content["labels"])
-        said = {name: _as_field(name, value) for name, value in content.items()}
+        said = {name: _from_json(name, value, path.parent) for name, value in content.items()}
         try:
             _check(said)
         except WeightsError as error:
@@ -154,19 +155,25 @@ class ModelCard:
         return cls(**said)
 
 
-def _as_field(name: str, value: object) -> Any:
-    if name == "size" and isinstance(value, int):
-        return (value, value)
-    if name in {"mean", "std"} and isinstance(value, int | float):
-        return (value,)
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+def _from_json(name: str, value: object, folder: Path) -> Any:
+    """A field's value as `ModelCard` holds it; one number may stand for several, and a file name for labels."""
+    match name, value:
+        case "size", int():
+            return (value, value)
+        case "mean" | "std", int() | float():
+            return (value,)
+        case "labels", str():
+            return read_labels(folder / value)
+        case _, list():
+            return tuple(value)
+    return value
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Names of a network's outputs.
+    """Read the names of a network's outputs.
 
     Args:
-        path: a text file, one name a line; a leading number is dropped.
+        path: a text file with one name a line. A number at the beginning of a line is dropped if it is the output's.
 
     Returns:
         The names.

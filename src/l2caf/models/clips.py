@@ -13,16 +13,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 WIDTHS: Final = (32, 8)  # channels of the shallow CNN
-STATE: Final = 64  # of the LSTM
-DIMENSIONS: Final = 32  # of the embedding
+STATE: Final = 64  # length of the LSTM's state
+DIMENSIONS: Final = 32  # length of an embedding
 
 
 class ClipEmbedder(nn.Module):
-    """Clips to embeddings.
+    """A network from clips to embeddings.
 
     Attributes:
-        trunk: the frozen CNN, on frames (b * t, 3, h, w); None where clips come as its features.
-        shallow: the last layer with a grid.
+        trunk: the frozen CNN, which takes frames (b * t, 3, h, w); None if clips are given as that CNN's features.
+        shallow: the small CNN, which is the last layer with a grid.
     """
 
     def __init__(

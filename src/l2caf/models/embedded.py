@@ -66,7 +66,7 @@ def digits(*, pretrained: bool = True) -> DigitNet:
     """The digit classifier in eval mode.
 
     Args:
-        pretrained: with the weights that the package carries.
+        pretrained: whether the network has the weights that the package carries; otherwise they are random.
 
     Returns:
         The network, on the CPU, float32.

@@ -19,7 +19,7 @@ from l2caf.models.embedded import DigitNet
 from l2caf.torchvision_compat import import_torchvision
 
 DIMENSIONS: Final = 128  # the paper's
-HEAD: Final = 48  # nodes at the end of a network among which its last grid is sought
+HEAD: Final = 48  # the last grid is looked for among this many nodes at the end of a network
 
 
 class Embedder(nn.Module):
@@ -40,16 +40,16 @@ class Embedder(nn.Module):
         dimensions: int = DIMENSIONS,
         *,
         normalize: bool = False,
-        layout: Layout = ChannelsFirst(),  # noqa: B008  (frozen)
+        layout: Layout = ChannelsFirst(),
     ) -> None:
         """An embedding network with a random linear layer.
 
         Args:
             trunk: takes pictures (b, 3, h, w) to a grid of feature vectors.
-            channels: of the grid.
-            dimensions: of the embedding.
-            normalize: return embeddings of unit length, instead of the raw ones that the losses take.
-            layout: where the grid is in what the trunk returns.
+            channels: the length of the grid's feature vectors.
+            dimensions: the length of an embedding.
+            normalize: whether embeddings have unit length; the losses take raw ones.
+            layout: where space lies in what the trunk returns.
         """
         super().__init__()
         self.trunk = trunk
@@ -69,13 +69,14 @@ def embedder_on(
     """A classifier with its head replaced by an embedding.
 
     Args:
-        classifier: of torchvision or timm, or the embedded one; taken apart, so no longer to be used.
-        size: height and width of its input.
-        dimensions: of the embedding.
-        normalize: as `Embedder`.
+        classifier: a network of torchvision or timm, or the embedded one. It is taken apart and cannot be used
+            afterwards.
+        size: height and width of the classifier's input in pixels.
+        dimensions: the length of an embedding.
+        normalize: whether embeddings have unit length.
 
     Returns:
-        The network in eval mode, its linear layer random.
+        The network in eval mode; its linear layer is random.
 
     Raises:
         ModelError: if the classifier has no grid of features before its head, or `dimensions` is below 1.
@@ -93,7 +94,7 @@ def embedder_on(
 
 
 def _trunks_of(classifier: Any, size: tuple[int, int]) -> Iterator[nn.Module]:
-    """What may be the trunk, the likeliest first."""
+    """Networks that may be the trunk, the likeliest first."""
     if isinstance(classifier, DigitNet):
         yield classifier.features
     elif hasattr(classifier, "reset_classifier"):
@@ -119,22 +120,17 @@ class _Features(nn.Module):
 
 def _up_to_last_grid(classifier: nn.Module, size: tuple[int, int]) -> nn.Module:
     """The network as torch.fx traces it, cut where the last grid is made before the layers of the head."""
-    import_torchvision()
-    from torchvision.models.feature_extraction import (  # noqa: PLC0415
-        create_feature_extractor,
-        get_graph_node_names,
-    )
-
-    training, evaluating = get_graph_node_names(classifier, suppress_diff_warning=True)
+    fx = import_torchvision("torchvision.models.feature_extraction")
+    training, evaluating = fx.get_graph_node_names(classifier, suppress_diff_warning=True)
     nodes = [name for name in evaluating[1:][-HEAD:] if name in training and not _is_of_head(classifier, name)]
     # The two modes may differ (auxiliary classifiers); only nodes that both have are asked for.
-    probe = create_feature_extractor(classifier, nodes, suppress_diff_warning=True)
+    probe = fx.create_feature_extractor(classifier, nodes, suppress_diff_warning=True)
     with torch.no_grad():
         found = probe.eval()(torch.zeros(1, 3, *size))
     grids = [name for name, value in found.items() if isinstance(value, Tensor) and infer_layout(value.shape, size)]
     if not grids:
         raise ModelError(f"{type(classifier).__name__} has no grid of features before its head")
-    return _Only(create_feature_extractor(classifier, {grids[-1]: "grid"}, suppress_diff_warning=True))
+    return _Only(fx.create_feature_extractor(classifier, {grids[-1]: "grid"}, suppress_diff_warning=True))
 
 
 class _Only(nn.Module):

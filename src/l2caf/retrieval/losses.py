@@ -6,6 +6,7 @@ npair     one pair of every class against all others (Sohn, NIPS 2016), dot prod
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -13,22 +14,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from l2caf.errors import DataError, ExtraMissingError, nearest
-
-try:
-    from pytorch_metric_learning.distances import DotProductSimilarity, LpDistance
-    from pytorch_metric_learning.losses import NPairsLoss, TripletMarginLoss
-    from pytorch_metric_learning.miners import TripletMarginMiner
-    from pytorch_metric_learning.samplers import MPerClassSampler
-    from pytorch_metric_learning.utils import common_functions
-except ImportError as error:
-    raise ExtraMissingError(
-        "ranking losses need pytorch-metric-learning; install it with `pip install l2caf[retrieval]`"
-    ) from error
+from l2caf.errors import DataError, nearest
+from l2caf.extras import require
 
 LossName = Literal["triplet", "npair"]
 NAMES: Final[tuple[LossName, ...]] = get_args(LossName)
 MARGIN: Final = 0.2  # the paper's, supplementary S2
+
+
+def _metric_learning(module: str) -> ModuleType:
+    return require(f"pytorch_metric_learning.{module}", extra="retrieval")
 
 
 class ClassBatches(Sampler[int]):
@@ -40,19 +35,20 @@ class ClassBatches(Sampler[int]):
     def __init__(self, labels: Sequence[int], per_class: int, batch_size: int, *, length: int, seed: int) -> None:
         """A sampler of `length` indices, less what does not fill a batch; arguments as `RankingLoss.sampler`."""
         self.seed, self.epoch = seed, 0
-        self._inner = MPerClassSampler(np.asarray(labels), per_class, batch_size, length)
+        self._inner = _metric_learning("samplers").MPerClassSampler(np.asarray(labels), per_class, batch_size, length)
 
     def __len__(self) -> int:
         return len(self._inner)
 
     def __iter__(self) -> Iterator[int]:
-        before = common_functions.NUMPY_RANDOM  # what the library draws from; its own default is numpy's global state
-        common_functions.NUMPY_RANDOM = np.random.RandomState(np.random.MT19937([self.seed, self.epoch]))
+        settings = vars(_metric_learning("utils.common_functions"))
+        before = settings["NUMPY_RANDOM"]  # what the library draws from; its own default is numpy's global state
+        settings["NUMPY_RANDOM"] = np.random.RandomState(np.random.MT19937([self.seed, self.epoch]))
         try:
             self._inner.labels.sort()  # it shuffles its list of classes in place
             return iter([int(index) for index in self._inner])
         finally:
-            common_functions.NUMPY_RANDOM = before
+            settings["NUMPY_RANDOM"] = before
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +148,12 @@ def loss_named(name: str, *, margin: float = MARGIN, per_class: int | None = Non
         raise DataError(
             f"per_class={per_class} does not suit {name}; expected 2{'' if name == 'npair' else ' or more'}"
         )
+    distances, losses = _metric_learning("distances"), _metric_learning("losses")
     if name == "npair":
         # Their distances normalise unless told not to, N-pairs' included.
-        distance = DotProductSimilarity(normalize_embeddings=False)
-        return RankingLoss("npair", NPairsLoss(distance=distance), None, is_normalized=False, per_class=2)
-    distance = LpDistance(normalize_embeddings=True, p=2, power=1)
-    miner = TripletMarginMiner(margin, "semihard", distance=distance)
-    loss = TripletMarginLoss(margin, distance=distance)
+        distance = distances.DotProductSimilarity(normalize_embeddings=False)
+        return RankingLoss("npair", losses.NPairsLoss(distance=distance), None, is_normalized=False, per_class=2)
+    distance = distances.LpDistance(normalize_embeddings=True, p=2, power=1)
+    miner = _metric_learning("miners").TripletMarginMiner(margin, "semihard", distance=distance)
+    loss = losses.TripletMarginLoss(margin, distance=distance)
     return RankingLoss("triplet", loss, miner, is_normalized=True, per_class=per_class or 4)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from l2caf.errors import DataError
+from l2caf.extras import require
 from l2caf.retrieval.search import Gallery, Metric, checked_norms
 
 Average = Literal["geometric", "arithmetic"]
@@ -111,13 +112,12 @@ def clusters(
     Raises:
         DataError: if fewer embeddings differ than there are clusters.
     """
-    from sklearn.cluster import KMeans  # noqa: PLC0415  (a second to import)
-
     points = embeddings.detach().to(torch.promote_types(embeddings.dtype, torch.float32)).cpu().numpy()
     n_different = len(np.unique(points, axis=0))
     if n_different < count:
         raise DataError(f"only {n_different} of {len(points)} embeddings differ; {count} clusters cannot be told apart")
-    found = KMeans(count, n_init=restarts, random_state=seed).fit_predict(points)
+    clustering = require("sklearn.cluster", extra="retrieval")
+    found = clustering.KMeans(count, n_init=restarts, random_state=seed).fit_predict(points)
     return torch.from_numpy(found.astype(np.int64)).to(embeddings.device)
 
 
@@ -139,10 +139,8 @@ def normalised_information(
         >>> normalised_information(torch.tensor([0, 0, 1, 1]), torch.tensor([5, 5, 3, 3]))
         1.0
     """
-    from sklearn.metrics import normalized_mutual_info_score  # noqa: PLC0415  (a second to import)
-
-    score = normalized_mutual_info_score(labels.cpu().numpy(), assignment.cpu().numpy(), average_method=average)
-    return float(score)
+    score = require("sklearn.metrics", extra="retrieval").normalized_mutual_info_score
+    return float(score(labels.cpu().numpy(), assignment.cpu().numpy(), average_method=average))
 
 
 def is_collapsed(embeddings: Float[Tensor, "n d"]) -> bool:

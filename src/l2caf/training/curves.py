@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from l2caf import storage
-from l2caf.errors import ExtraMissingError
+from l2caf.extras import require
 
 Line = dict[str, Any]
 LOG, PICTURE = "log.jsonl", "curves.png"
@@ -49,11 +49,7 @@ def figure_class() -> Any:
     Raises:
         ExtraMissingError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415  (an extra)
-    except ImportError as error:
-        raise ExtraMissingError("curves need matplotlib; install `pip install l2caf[train]`") from error
-    return Figure
+    return require("matplotlib.figure", extra="train").Figure
 
 
 def draw(folder: Path, lines: list[Line]) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
-from scipy import ndimage
 
 from l2caf import pictures
-from l2caf.errors import ExtraMissingError, StorageError
+from l2caf.errors import StorageError
+from l2caf.extras import require
 
 LEVELS: Final = ((0.5, (255, 214, 10)), (0.75, (235, 40, 40)))  # shares of the maximum, and their lines' colours
 Write = Callable[[UInt8[np.ndarray, "h w 3"]], None]
@@ -34,8 +34,16 @@ def contoured(picture: UInt8[np.ndarray, "h w 3"], heatmap: Float[np.ndarray, "h
     drawn = pictures.overlay(picture, heatmap, opacity=0.5).copy()
     for level, colour in LEVELS:
         inside = heatmap >= level
-        drawn[inside & ~ndimage.binary_erosion(inside, iterations=max(1, picture.shape[0] // 150))] = colour
+        drawn[inside & ~_eroded(inside, max(1, picture.shape[0] // 150))] = colour
     return drawn
+
+
+def _eroded(region: Bool[np.ndarray, "h w"], steps: int) -> Bool[np.ndarray, "h w"]:
+    """A region without the pixels that reach its outside in at most `steps` steps up, down, left or right."""
+    for _ in range(steps):
+        around = np.pad(region, 1)
+        region = region & around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+    return region
 
 
 @contextmanager
@@ -53,10 +61,7 @@ def mp4(path: Path, rate: float) -> Iterator[Write]:
         ExtraMissingError: if PyAV is not installed.
         StorageError: if the file cannot be written.
     """
-    try:
-        import av  # noqa: PLC0415  (an extra)
-    except ImportError as error:
-        raise ExtraMissingError("films need PyAV: pip install 'l2caf[video]'") from error
+    av = require("av", extra="video")
     streams: list[Any] = []
     try:
         with av.open(str(path), "w") as container:

@@ -3,15 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from l2caf.errors import ExtraMissingError, StorageError
+from l2caf.errors import StorageError
+from l2caf.extras import require
 
 
 def new_figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float]) -> tuple[Any, Any]:
     """A figure of no back end, and its axes.
 
     Args:
-        rows: of axes.
-        columns: likewise.
+        rows: the number of rows of axes.
+        columns: the number of columns of axes.
         size: width and height in inches.
 
     Returns:
@@ -20,13 +21,7 @@ def new_figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float]) ->
     Raises:
         ExtraMissingError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise ExtraMissingError(
-            "diagrams need matplotlib; install it with `pip install l2caf[localization]`"
-        ) from error
-    figure = Figure(figsize=size, layout="constrained")
+    figure = require("matplotlib.figure", extra="localization").Figure(figsize=size, layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 

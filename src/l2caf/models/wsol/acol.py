@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from l2caf.errors import ModelError
 
-THRESHOLD: Final = 0.6  # of the authors' code; wsolevaluation takes 0.7
+THRESHOLD: Final = 0.6  # as in the authors' code; wsolevaluation takes 0.7
 
 Map = Float[Tensor, "b h w"]
 
@@ -24,8 +24,8 @@ class ACoL(nn.Module):
 
     Attributes:
         features: the trunk.
-        first: score maps (b, n, h, w) of the features.
-        second: likewise, of features without what the first head looks at.
+        first: the head that makes score maps (b, n, h, w) of the features.
+        second: the head that makes score maps of the features without what the first head looks at.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class ACoL(nn.Module):
         """Put heads on a trunk.
 
         Args:
-            features: (b, 3, H, W) to (b, channels, h, w).
-            channels: of the trunk's output.
-            n_classes: of the logits.
-            width: of the heads.
-            threshold: of the first head's map in [0, 1], from which features are erased.
+            features: the trunk, from pictures (b, 3, H, W) to features (b, channels, h, w).
+            channels: the number of channels of the trunk's output.
+            n_classes: the number of logits.
+            width: the number of channels inside the heads.
+            threshold: features are erased where the first head's map, in [0, 1], reaches this value.
 
         Raises:
             ModelError: if the threshold is out of range.
@@ -57,11 +57,11 @@ class ACoL(nn.Module):
         """The first head's logits; with the true classes, those of both heads.
 
         Args:
-            x: pictures.
-            target: the class of each, by whose map features are erased.
+            x: the pictures.
+            target: each picture's class; the features that its map covers are erased.
 
         Returns:
-            (b, n), or (2, b, n) where `target` is given.
+            Logits (b, n), or (2, b, n) if `target` is given.
         """
         if target is None:
             return self._logits(self.first(self.features(x)))
@@ -73,11 +73,11 @@ class ACoL(nn.Module):
         """Both heads' score maps.
 
         Args:
-            x: pictures.
-            target: the class of each, by whose map features are erased.
+            x: the pictures.
+            target: each picture's class; the features that its map covers are erased for the second head.
 
         Returns:
-            Of the first head and the second.
+            The score maps of the first head and those of the second.
         """
         features = self.features(x)
         first = self.first(features)
@@ -87,11 +87,11 @@ class ACoL(nn.Module):
         """ACoL's own localisation map.
 
         Args:
-            x: pictures.
-            target: a class for each.
+            x: the pictures.
+            target: each picture's class.
 
         Returns:
-            (b, h, w) in [0, 1]: the larger of the two heads' min-max maps.
+            Maps (b, h, w) in [0, 1]: at each position, the larger of the two heads' min-max maps.
 
         Source:
             Zhang et al. 2018, Section 3.2.
@@ -120,12 +120,12 @@ def erased(features: Float[Tensor, "b c h w"], heat: Map, threshold: float) -> F
     """Features without what a map looks at.
 
     Args:
-        features: of a trunk.
-        heat: a map of each picture, any range.
-        threshold: of the min-max map, from which a position is erased.
+        features: the features of a trunk.
+        heat: one map for each picture, in any range.
+        threshold: a position is erased where the min-max map reaches this value, in [0, 1].
 
     Returns:
-        Features with zeros there; no gradient flows through the choice.
+        The features with zeros at erased positions. No gradient flows through the choice of positions.
     """
     kept = minmax(heat.detach()) < threshold
     return features * kept[:, None]

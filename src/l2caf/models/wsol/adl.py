@@ -27,11 +27,11 @@ class ADL(nn.Module):
     """
 
     def __init__(self, gamma: float = 0.9, drop_rate: float = DROP_RATE) -> None:
-        """Options of the layer.
+        """Set the options of the layer.
 
         Args:
-            gamma: share of a picture's highest mean from which a position is salient, in [0, 1].
-            drop_rate: how often the drop mask is chosen, in [0, 1].
+            gamma: a position is salient from this share of the picture's highest mean on, in [0, 1].
+            drop_rate: the probability of the drop mask, in [0, 1].
 
         Raises:
             ModelError: if an option is out of range.
@@ -51,7 +51,7 @@ class ADL(nn.Module):
         return features * importance(mean)
 
     def extra_repr(self) -> str:
-        """Options, for `print`."""
+        """The options, as `print` shows them."""
         return f"gamma={self.gamma}, drop_rate={self.drop_rate}"
 
 
@@ -59,11 +59,11 @@ def drop_mask(mean: Float[Tensor, "b 1 h w"], gamma: float) -> Float[Tensor, "b 
     """What to keep of a feature map so that its salient region is hidden.
 
     Args:
-        mean: of its channels.
-        gamma: share of each picture's maximum from which a position is salient.
+        mean: the mean over the feature map's channels.
+        gamma: a position is salient from this share of its picture's maximum on.
 
     Returns:
-        0 where salient, 1 elsewhere; no gradient flows through it.
+        A mask (b, 1, h, w): 0 at salient positions, 1 elsewhere. No gradient flows through it.
     """
     top = mean.detach().amax(dim=(2, 3), keepdim=True)
     return (mean.detach() < gamma * top).to(mean.dtype)

@@ -29,7 +29,7 @@ class GapNet(nn.Module):
     """A trunk, global average pooling and one linear layer.
 
     Attributes:
-        features: the trunk, with ADL in it or not; (b, 3, H, W) to (b, c, h, w).
+        features: the trunk, with or without ADL layers, from pictures (b, 3, H, W) to features (b, c, h, w).
     """
 
     def __init__(self, features: nn.Sequential, channels: int, n_classes: int) -> None:
@@ -47,20 +47,22 @@ class GapNet(nn.Module):
 
 
 def build(name: str, *, num_classes: int | None = None, backbone: nn.Module | None = None, **options: Any) -> nn.Module:
-    """A network, its new layers at random.
+    """Make a network.
 
     Args:
         name: such as `vgg16-adl`.
-        num_classes: of its logits; 1000 by default, 10 for digits.
-        backbone: the network to cut the trunk from (`trunks.BACKBONES`), which is used up; None for random weights.
-        options: `gamma` and `drop_rate` of ADL, `threshold` of ACoL.
+        num_classes: the number of logits; None for 1000, or 10 for digits.
+        backbone: the network to cut the trunk from (`trunks.BACKBONES`). It is taken apart and cannot be used
+            afterwards. None for random weights.
+        options: `gamma` and `drop_rate` for ADL, `threshold` for ACoL.
 
     Returns:
-        The network in training mode. Weights of a `gap` network fit the `adl` one, which has no others.
+        The network in training mode; its new layers are random. The weights of a `gap` network fit the `adl` network
+        of the same architecture, as ADL has no weights.
 
     Raises:
         ModelError: if there is no such network, or an option is out of range.
-        TypeError: if an option is not the training's.
+        TypeError: if the training has no such option.
     """
     architecture, training = parts(name)
     trunk = TRUNKS[architecture](backbone)
@@ -109,11 +111,14 @@ def new_layers(model: nn.Module) -> list[nn.Module]:
 def _initialise(layer: nn.Module) -> None:
     """He's weights for convolutions, small ones where scores come out, so that logits begin near zero."""
     for part in layer.modules():
-        if isinstance(part, nn.Linear) or (isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1)):
-            nn.init.normal_(part.weight, std=0.01)
-        elif isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-        if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
+        match part:
+            case nn.Conv2d() if part.kernel_size != (1, 1):
+                nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            case nn.Conv2d() | nn.Linear():
+                nn.init.normal_(part.weight, std=0.01)
+            case _:
+                continue
+        if part.bias is not None:
             nn.init.zeros_(part.bias)
 
 
@@ -141,7 +146,7 @@ def names() -> list[str]:
 
 
 def card(name: str) -> ModelCard:
-    """What a network wants to be fed: ADL's preprocessing, or that of the embedded network."""
+    """The card of a network: ADL's preprocessing, or that of the embedded network."""
     if parts(name)[0] == "digits":
         return replace(DIGITS_CARD, model=f"wsol/{name}", labels=None)
     return replace(FROM_ADL, model=f"wsol/{name}")

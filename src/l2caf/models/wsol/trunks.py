@@ -20,10 +20,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from l2caf.extras import require
 from l2caf.models.embedded import WIDTHS, DigitNet, digits
 from l2caf.torchvision_compat import import_torchvision
 
-WIDTH: Final = 1024  # of what is put on VGG16 and GoogLeNet, and of ACoL's heads
+WIDTH: Final = 1024  # channels of the layer that is put on VGG16 and GoogLeNet, and of ACoL's heads
 NEW: Final = "conv6"
 
 
@@ -32,12 +33,12 @@ class Trunk:
     """A network up to its last grid.
 
     Attributes:
-        layers: in order, by name.
-        channels: of its output.
+        layers: the layers by name, in order.
+        channels: the number of channels of its output.
         widened: whether a new convolution follows before global average pooling.
-        adl_after: names after which ADL follows; `conv6` is the new convolution.
-        gamma: ADL's, as the authors set it.
-        width: of ACoL's heads.
+        adl_after: the layers that an ADL layer follows, by name; `conv6` is the new convolution.
+        gamma: ADL's gamma, as the authors set it for this trunk.
+        width: the number of channels in ACoL's heads.
     """
 
     layers: Mapping[str, nn.Module]
@@ -71,10 +72,8 @@ def resnet50se(backbone: Any = None) -> Trunk:
 
 
 def _seresnet50() -> nn.Module:
-    import_torchvision()
-    import timm  # noqa: PLC0415  (imports torchvision, which may need its operators declared first)
-
-    return timm.create_model("seresnet50", pretrained=False)
+    import_torchvision()  # timm imports it, and its operators may have to be declared first
+    return require("timm", extra="timm").create_model("seresnet50", pretrained=False)
 
 
 class _AsPublished(nn.Module):
