@@ -105,5 +105,5 @@ def test_the_24_figures_of_the_paper_stand_beside_ours() -> None:
 
 def test_a_loss_that_the_table_does_not_know_is_named() -> None:
     plan = tables.TablePlan(losses=("tripled",), seeds=(0,))
-    with pytest.raises(DataError, match="unknown loss 'tripled', did you mean 'triplet'"):
+    with pytest.raises(DataError, match="unknown loss 'tripled'; did you mean 'triplet'"):
         list(table3.TABLE3.entries("digits", plan))

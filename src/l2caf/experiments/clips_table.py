@@ -96,19 +96,10 @@ def _holds(some: Int[np.ndarray, "d 4"], x: int, y: int) -> bool:
     return any(bool(x0 <= x < x1 and y0 <= y < y1) for x0, y0, x1, y1 in some)
 
 
-def localise(
+def _localise(
     model: ClipEmbedder, clips: Sequence[Clip], features: Float[Tensor, "n t c h w"]
 ) -> dict[str, list[float]]:
-    """Mean figures over all frames of all clips.
-
-    Args:
-        model: a network from features to embeddings.
-        clips: the clips with their boxes.
-        features: the features of these clips.
-
-    Returns:
-        The four `FIGURES`, by name of method.
-    """
+    """The means of the four `FIGURES` over all frames of all clips, by name of method."""
     rows: dict[str, list[list[float]]] = {}
     for first in range(0, len(clips), BATCH):
         part = features[first : first + BATCH].float()
@@ -140,11 +131,11 @@ def table(runs: Sequence[Path], n: int) -> dict[str, Any]:
     results = []
     for run in runs:
         model = trained(run / WEIGHTS, frames=False)
-        results.append({"run": run.name, **figures(model, features), **localise(model, clips, features.maps)})
-    return {"clips": n, "figures": FIGURES, "chance": chance(clips), "runs": results}
+        results.append({"run": run.name, **figures(model, features), **_localise(model, clips, features.maps)})
+    return {"clips": n, "figures": FIGURES, "chance": _chance(clips), "runs": results}
 
 
-def chance(clips: Sequence[Clip]) -> float:
+def _chance(clips: Sequence[Clip]) -> float:
     """The share of a frame that the boxes to hit cover: how often a random point would hit one."""
     shares = []
     for clip in clips:

@@ -123,10 +123,7 @@ def time_layer(
     best, uniform = min(one.loss for one in descents), float(mine.uniform_loss)
     step = _vanilla_step(model, mine.layer, inputs, target) / forward if vanilla else None
     return Timing(
-        name=name,
-        layer=mine.layer,
-        grid="x".join(map(str, mine.grid)),
-        objective="oblivious" if target is None else "specific",
+        name, mine.layer, "x".join(map(str, mine.grid)), "oblivious" if target is None else "specific",
         solver=mine.solver,
         certificate=mine.certificate[0][0].label,
         forward_s=forward,
@@ -137,7 +134,7 @@ def time_layer(
         loss_gap=(float(mine.loss) - best) / max(abs(best), TINY),
         gain_gap=(float(mine.loss) - best) / max(uniform - best, TINY),
         speed_up=statistics.median(spent for spent, _ in theirs) / our,
-    )
+    )  # fmt: skip
 
 
 def _vanilla_step(model: nn.Module, layer: str, inputs: Tensor, target: str | None) -> float:
@@ -200,7 +197,7 @@ def draw(timings: Sequence[Timing], path: Path) -> None:
         places = [place + 0.27 * (number - 1) for place in range(n)]
         draw_bars = axes.barh if lying else axes.bar
         bars = draw_bars(places, [costs(one)[kind] for one in timings], 0.25, label=kind, color=colour)
-        axes.bar_label(bars, fmt=_rounded, fontsize=6, padding=1)
+        axes.bar_label(bars, fmt=lambda cost: f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}", fontsize=6, padding=1)
     names = [f"{one.name}\n{one.objective}" for one in timings]
     what = "time of a map in forward passes"
     if lying:
@@ -211,10 +208,6 @@ def draw(timings: Sequence[Timing], path: Path) -> None:
         axes.set_xticks(range(n), names, fontsize=7)
     axes.legend(fontsize="small")
     save_figure(figure, path)
-
-
-def _rounded(cost: float) -> str:
-    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
 
 
 def costs(timing: Timing) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The rows and columns of the tables of classifiers, Tables 1 and 2: one row for each network, method and protocol."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,39 +41,24 @@ class LocalisationRow(TableRow):
     max_box_acc: float | None = None
 
 
-def rows_of(trials: Sequence[Trial], network: str, paper: PaperFigures) -> list[LocalisationRow]:
-    """The rows of one network.
-
-    Args:
-        trials: one for each seed, of the same methods and protocols.
-        network: the name of the network.
-        paper: gives the paper's figures for a method and a protocol, None where it has none.
-
-    Returns:
-        A row for each method and protocol.
-    """
+def rows_of(trials: Sequence[Trial], network: str, paper: PaperFigures) -> Iterator[LocalisationRow]:
+    """The rows of one network, from one trial for each seed; `paper` gives its figures for a method and a protocol."""
     runs = [trial.evaluation for trial in trials]
-    rows = []
     for number, first in enumerate(runs[0].judged):
         same = [run.judged[number] for run in runs]
         known = [100 * one.gt_known for one in same]
         swept = [100 * one.max_box_acc for run in runs for one in run.swept if one.method == first.method]
-        rows.append(
-            LocalisationRow(
-                network=network,
-                method=first.method,
-                protocol=first.protocol,
-                cls1=100 * statistics.fmean(run.top1 for run in runs),
-                cls5=100 * statistics.fmean(run.top5 for run in runs),
-                loc1=100 * statistics.fmean(one.top1 for one in same),
-                loc5=100 * statistics.fmean(one.top5 for one in same),
-                gt_known=statistics.fmean(known),
-                spread=max(known) - min(known),
-                paper=paper(first.method, first.protocol),
-                max_box_acc=statistics.fmean(swept) if swept else None,
-            )
-        )
-    return rows
+        yield LocalisationRow(
+            network, first.method, first.protocol,
+            cls1=100 * statistics.fmean(run.top1 for run in runs),
+            cls5=100 * statistics.fmean(run.top5 for run in runs),
+            loc1=100 * statistics.fmean(one.top1 for one in same),
+            loc5=100 * statistics.fmean(one.top5 for one in same),
+            gt_known=statistics.fmean(known),
+            spread=max(known) - min(known),
+            paper=paper(first.method, first.protocol),
+            max_box_acc=statistics.fmean(swept) if swept else None,
+        )  # fmt: skip
 
 
 def _quoted(paper: tuple[float, ...] | None) -> str:

@@ -108,22 +108,12 @@ def as_inputs(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "t 3 h w"]:
 
 
 def figures(model: nn.Module, features: ClipFeatures) -> dict[str, float]:
-    """How well a network retrieves clips.
-
-    Args:
-        model: the network, from features to embeddings.
-        features: the features of the clips.
-
-    Returns:
-        `recall_at_1` and `nmi` of the normalised embeddings, in [0, 1].
-    """
+    """How well a network retrieves clips by their features: `recall_at_1` and `nmi`, in [0, 1]."""
     with torch.no_grad():
         raw = torch.cat([model(part.float()) for part in features.maps.split(32)])
     embeddings = nn.functional.normalize(raw)
-    return {
-        "recall_at_1": recall_at(embeddings, features.labels, (1,))[1],
-        "nmi": nmi(embeddings, features.labels),
-    }
+    labels = features.labels
+    return {"recall_at_1": recall_at(embeddings, labels, (1,))[1], "nmi": nmi(embeddings, labels)}
 
 
 def trained(weights: Path, *, frames: bool = True) -> ClipEmbedder:

@@ -37,29 +37,17 @@ N_VALIDATION: Final = 400  # scenes of each kind for a line of the log
 
 @dataclass(frozen=True, slots=True)
 class DigitOptions:
-    """The options of one run; the defaults are those of the committed weights.
-
-    Attributes:
-        steps: batches to learn from.
-        batch: scenes per batch.
-        learning_rate: the highest; it rises over the warm-up and then falls.
-        warm_up: the warm-up's share of the steps, in (0, 1).
-        weight_decay: AdamW's.
-        jitter: the largest deviation of each entry of the random linear map from the identity.
-        seed: the seed of weights, scenes and jitter.
-        workers: processes that draw scenes.
-        n_test: test scenes of each kind.
-    """
+    """The options of one run; the defaults are those of the committed weights."""
 
     steps: int = 4000
-    batch: int = 64
-    learning_rate: float = 4e-3
-    warm_up: float = 0.15
+    batch: int = 64  # scenes
+    learning_rate: float = 4e-3  # the highest
+    warm_up: float = 0.15  # share of the steps over which the learning rate rises
     weight_decay: float = 5e-4
-    jitter: float = 0.15
+    jitter: float = 0.15  # of shear, rotation and scale, as `augmented` takes it
     seed: int = 0
-    workers: int = 1
-    n_test: int = 2000
+    workers: int = 1  # processes that draw scenes
+    n_test: int = 2000  # scenes of each kind
 
 
 class _Scenes(Dataset[tuple[Tensor, Tensor]]):
@@ -84,7 +72,7 @@ def to_inputs(pictures: Tensor) -> Float[Tensor, "b 3 h w"]:
     return (pictures.float() / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
 
 
-def train(options: DigitOptions) -> tuple[DigitNet, list[dict[str, float]]]:
+def train(options: DigitOptions) -> tuple[DigitNet, list[dict[str, int | float]]]:
     """Train from scratch.
 
     Args:
@@ -99,7 +87,7 @@ def train(options: DigitOptions) -> tuple[DigitNet, list[dict[str, float]]]:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, options.learning_rate, options.steps, pct_start=options.warm_up
     )
-    log: list[dict[str, float]] = []
+    log: list[dict[str, int | float]] = []
     start, losses = time.perf_counter(), []
     for step, (pictures, target) in enumerate(_batches(options), 1):
         inputs = augmented(to_inputs(pictures), options.jitter).to(memory_format=torch.channels_last)
@@ -111,10 +99,10 @@ def train(options: DigitOptions) -> tuple[DigitNet, list[dict[str, float]]]:
         losses.append(float(loss.detach()))
         if step % EVERY == 0 or step == options.steps:
             line = {"step": step, "loss": float(np.mean(losses)), "seconds": time.perf_counter() - start}
-            log.append(line | evaluate(model, "validation", N_VALIDATION))
+            log.append({**line, **evaluate(model, "validation", N_VALIDATION)})
             typer.echo(json.dumps(log[-1]))
             losses.clear()
-    log.append({"step": options.steps} | evaluate(model, "test", options.n_test))
+    log.append({"step": options.steps, **evaluate(model, "test", options.n_test)})
     return model.eval(), log
 
 

@@ -45,14 +45,7 @@ class Recipe(Protocol):
     """What is learnt from what."""
 
     def prepare(self, options: Options) -> Preparation:
-        """Read the data and build the network before its first step.
-
-        Args:
-            options: the options of the run; `steps` 0 stands for the recipe's own number of steps.
-
-        Returns:
-            Everything that the run needs.
-        """
+        """Read the data, and build the network before its first step; `steps` 0 asks for the recipe's own number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +73,7 @@ class PictureRecipe:
         return None if self.size is None else (self.size, self.size)
 
     def answers(self, model: nn.Module, items: Items) -> Iterator[tuple[Tensor, Tensor]]:
-        """Ask a network about every picture once.
-
-        Args:
-            model: the network, in eval mode, on any device.
-            items: pictures as the network takes them, with their classes.
-
-        Yields:
-            The outputs (b, n) in float32 and the classes (b,) of one batch after another, both on the CPU.
-        """
+        """A network's outputs (b, n) for every picture once, and the classes (b,), batch by batch, on the CPU."""
         device = next(model.parameters()).device
         for inputs, labels in in_order(items, self.batch_size, self.workers):
             with torch.no_grad():
@@ -129,12 +114,7 @@ def train(
 
 
 def publish_with_card(folder: Path, card: ModelCard) -> None:
-    """Write the best weights of a run and their model card under the names that the command line takes.
-
-    Args:
-        folder: the folder of the finished run.
-        card: how the network is fed and what its outputs are called.
-    """
+    """Write the best weights of a finished run and their model card under the names that the command line takes."""
     content = {name: value for name, value in asdict(card).items() if value is not None}
     with storage.whole_file(folder / CARD) as stream:
         stream.write(json.dumps(content, indent=1).encode())
@@ -143,12 +123,7 @@ def publish_with_card(folder: Path, card: ModelCard) -> None:
 
 
 def write_half(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write weights in half precision, as the package carries them.
-
-    Args:
-        path: a .safetensors file, in a folder that exists.
-        state: tensors by name; integers are written as they are.
-    """
+    """Write weights to a .safetensors file in half precision; integers are written as they are."""
     halved = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in state.items()}
     with storage.whole_file(path) as stream:
         stream.write(save(halved))
