@@ -33,7 +33,7 @@ test: lint ## lint, then every test
 
 DEVICE ?= cpu
 MOBILENET ?=  # weights of timm's mobilenetv2_100, for its rows
-CLIPS ?=  # weights of train_clips, for the Figure 8 network
+CLIPS ?=  # weights of l2caf.recipes.clips, for the Figure 8 network
 bench: $(VENV)/installed-dev ## cost of a map beside peers, the paper's descent and a plain loop, for hours: out/bench
 	$(BIN)/python -m benchmarks.speed --output out/bench --device $(DEVICE)
 	$(BIN)/python -m benchmarks.inner --output out/bench --device $(DEVICE) --vanilla $(if $(MOBILENET),--mobilenet $(MOBILENET))

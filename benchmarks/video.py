@@ -5,7 +5,7 @@
 Three networks that see clips in three ways: the paper's Figure 8 folds frames into the batch, a ResNet-18 is called
 frame by frame under an LSTM, and r3d_18 sees t x h x w at once. Methods take turns within one process; figures are
 medians of ratios to the forward pass of the same turn. What is found by search takes as many steps as the weights make
-it: those of Figure 8 may be trained (`train_clips`), the others' are random (seed 0).
+it: those of Figure 8 may be trained (`l2caf.recipes.clips`), the others' are random (seed 0).
 """
 
 import argparse
@@ -145,7 +145,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, help="clips.safetensors of train_clips; else random ones")
+    parser.add_argument("--weights", type=Path, help="clips.safetensors of l2caf.recipes.clips; else random ones")
     parser.add_argument("--batch", type=int, default=1, help="clips at once")
     parser.add_argument("--repetitions", type=int, default=5)
     arguments = parser.parse_args()

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from l2caf import Attention
 from l2caf.data.boxed_digits import boxed_digits
-from l2caf.experiments import table1
+from l2caf.experiments import table1, tables
 from l2caf.models import ModelCard, load
 
 
@@ -156,9 +156,9 @@ def test_data_check_says_what_is_missing_and_where_to_get_it(tmp_path: Path) -> 
 
 
 def test_table1_can_be_made_from_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table1, "DIGIT_SCENES", 4)
-    monkeypatch.setattr(table1, "SEEDS", (0, 1))
-    rows = table1.table1("digits", tmp_path / "table1")
+    monkeypatch.setattr(tables, "DIGIT_SCENES", 4)
+    monkeypatch.setattr(tables, "SEEDS", (0, 1))
+    rows = table1.TABLE1.make("digits", tmp_path / "table1")
     assert {row.method for row in rows} == set(table1.METHODS)
     assert all(0 <= row.loc1 <= row.loc5 <= 100 for row in rows)
     assert "| embedded/digits | gradcam | cam-code |" in (tmp_path / "table1" / "table1.md").read_text(encoding="utf-8")

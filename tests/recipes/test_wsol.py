@@ -1,4 +1,4 @@
-"""Localisation networks trained from the public layouts, and Table 2 made of them."""
+"""The recipe of localisation networks, and the public layouts that it learns from."""
 
 import json
 import subprocess
@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from l2caf import L2CAF
 from l2caf.cli import app
 from l2caf.errors import DataError, L2CAFError, TrainingError, WeightsError
-from l2caf.experiments import table2, tables
 from l2caf.methods.registry import methods
 from l2caf.models import load, wsol
 from l2caf.recipes import wsol_data
-from l2caf.recipes.wsol import Request, network, train_wsol
+from l2caf.recipes.recipe import train
+from l2caf.recipes.wsol import LocalisationRecipe, network
 from l2caf.recipes.wsol_data import read_trees
 from l2caf.training import Options
 
@@ -103,8 +103,8 @@ def test_a_network_is_trained_on_cub_resumed_and_evaluated_from_the_command_line
 
 @pytest.mark.parametrize("method", ["gap", "acol"])
 def test_a_folder_per_class_is_enough(tree: Path, tmp_path: Path, method: str) -> None:
-    request = Request(str(tree), f"digits-{method}", batch_size=4, size=32, pretrained=False)
-    result = train_wsol(request, OPTIONS, tmp_path / "run")
+    request = LocalisationRecipe(str(tree), f"digits-{method}", batch_size=4, size=32, pretrained=False)
+    result = train(request, OPTIONS, tmp_path / "run")
     assert 0 <= result.best <= 1
     card = json.loads((tmp_path / "run" / "weights.json").read_text(encoding="utf-8"))
     assert card["model"] == f"wsol/digits-{method}"
@@ -153,10 +153,10 @@ def test_imagenets_classes_are_numbered_as_its_validation_pictures(tmp_path: Pat
 
 def test_training_starts_from_the_backbone_that_is_given(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="do not exist"):
-        train_wsol(Request(str(tree), "vgg16-gap", backbone=tmp_path / "none.pth"), OPTIONS, tmp_path / "run")
+        train(LocalisationRecipe(str(tree), "vgg16-gap", backbone=tmp_path / "none.pth"), OPTIONS, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     still = replace(OPTIONS, steps=1, learning_rate=1e-12, weight_decay=0.0)
-    train_wsol(Request(str(tree), "digits-gap", batch_size=4, size=32), still, tmp_path / "run")
+    train(LocalisationRecipe(str(tree), "digits-gap", batch_size=4, size=32), still, tmp_path / "run")
     trained = load_file(tmp_path / "run" / "best.safetensors")["features.stage3.conv1.weight"]
     embedded = load("embedded/digits").model.state_dict()["features.3.conv1.weight"]
     assert torch.allclose(trained, embedded, atol=1e-6)
@@ -165,8 +165,10 @@ def test_training_starts_from_the_backbone_that_is_given(tree: Path, tmp_path: P
 def test_bad_input_is_refused_in_one_line(tree: Path, tmp_path: Path) -> None:
     def refused(data: object, **changes: int) -> str:
         with pytest.raises(L2CAFError) as caught:
-            train_wsol(
-                Request(str(data), "digits-gap", size=32, pretrained=False, **changes), OPTIONS, tmp_path / "run"
+            train(
+                LocalisationRecipe(str(data), "digits-gap", size=32, pretrained=False, **changes),
+                OPTIONS,
+                tmp_path / "run",
             )
         return str(caught.value)
 
@@ -185,8 +187,10 @@ def test_a_broken_picture_is_named(tree: Path, tmp_path: Path) -> None:
     broken = tree / "cat" / "0.png"
     broken.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"0\.png cannot be read as a picture"):
-        train_wsol(
-            Request(str(tree), "digits-gap", batch_size=12, size=32, pretrained=False), OPTIONS, tmp_path / "run"
+        train(
+            LocalisationRecipe(str(tree), "digits-gap", batch_size=12, size=32, pretrained=False),
+            OPTIONS,
+            tmp_path / "run",
         )
 
 
@@ -209,33 +213,3 @@ def test_acols_own_map_is_a_method_of_its_networks() -> None:
     assert torch.equal(maps[:, 1], model.fused(inputs, classes[:, 1]))
     with pytest.raises(DataError, match="two heads"):
         methods(["acol"], wsol.build("digits-gap"))
-
-
-def test_table2_is_trained_judged_and_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table2, "DIGIT_SCENES", 4)
-    monkeypatch.setattr(wsol_data, "DIGITS_EPOCH", 8)
-    monkeypatch.setattr(wsol_data, "DIGITS_VALIDATION", 4)
-    training = Options(steps=2, learning_rate=0.01)
-    plan = tables.Plan(networks=("digits-gap", "digits-acol"), seeds=(0,), training=training, batch_size=4)
-    rows = table2.table2("digits", tmp_path, plan)
-    assert [row.method for row in rows] == [*table2.METHODS, *table2.METHODS, "acol"]
-    assert {row.protocol for row in rows} == {"adl"}
-    assert "| wsol/digits-acol | acol | adl |" in (tmp_path / "table2.md").read_text(encoding="utf-8")
-    checkpoint = (tmp_path / "training" / "digits-gap-0" / "checkpoint.pt").stat().st_mtime_ns
-    assert table2.table2("digits", tmp_path, plan) == rows
-    assert (tmp_path / "training" / "digits-gap-0" / "checkpoint.pt").stat().st_mtime_ns == checkpoint
-    given = tmp_path / "given"
-    given.mkdir()
-    (tmp_path / "training" / "digits-gap-0").rename(given / "digits-gap")
-    one = replace(plan, weights=given, networks=("digits-gap",), seeds=(0,))
-    (row, *_) = table2.table2("digits", tmp_path / "other", one)
-    assert not (tmp_path / "other" / "training").exists()
-    assert row.network == "wsol/digits-gap"
-
-
-def test_the_papers_figures_stand_beside_its_rows_only() -> None:
-    assert table2._paper("cub", "vgg16-adl", "l2caf-specific", "adl") == (64.16, 48.55)
-    assert table2._paper("cub", "vgg16-adl", "l2caf-specific", "cam-paper") is None
-    assert {len(figures) for figures in table2.PAPER.values()} == {2}
-    with pytest.raises(DataError, match="expected cub:ROOT"):
-        table2.table2("cars:x", Path("nowhere"))

@@ -2,11 +2,11 @@
 
     python -m l2caf.experiments.clips_table --runs runs/clips --output docs/results/video
 
-DigitClips knows which digits define an event and where they are in every frame, so a map of a frame is right where its
-maximum lies in such a digit's box (the pointing game, without tolerance), and as good as the box around its brightest
-region fits (IoU), at the threshold that suits the method best, as MaxBoxAcc has it. All methods get the same layer,
-between the shallow CNN and the LSTM, and the raw embedding; the Grad-CAMs differentiate the sum of its components, as
-Sec. 4.2 does. The features' magnitude is there to tell what of a figure is the method's, and what the network's.
+DigitClips labels the digits that define the event in every frame, with their boxes. A map of a frame hits if its
+maximum lies in the box of such a digit (the pointing game, without tolerance). Its IoU is that of the box around its
+brightest region, at the threshold that suits the method best, as in MaxBoxAcc. All methods get the same layer, between
+the shallow CNN and the LSTM, and the raw embedding; the Grad-CAMs differentiate the sum of its components, as Sec. 4.2
+does. The magnitude of the features alone shows which part of a figure is due to the network, not to the method.
 """
 
 import argparse
@@ -24,28 +24,31 @@ from l2caf.attention import L2CAF
 from l2caf.data.digit_clips import Clip, DigitClips
 from l2caf.data.digit_scenes import SIZE
 from l2caf.evaluation import boxes, iou
+from l2caf.experiments.tables import as_markdown, write
 from l2caf.methods import GradCAM, GradCAMAbs
 from l2caf.models.clips import ClipEmbedder
 from l2caf.recipes.clips import LENGTHS, WEIGHTS, features_of, figures, trained
 
 BATCH: Final = 8  # clips
 FIGURES: Final = ("pointing", "on_distractor", "iou", "iou_50")
+OF_RETRIEVAL: Final = ("recall_at_1", "nmi")
 LAYER: Final = "shallow"
 THRESHOLDS: Final = tuple(np.arange(0.1, 0.95, 0.1).round(1).tolist())  # shares of a map's maximum
 
 
 def maps_of(model: ClipEmbedder, features: Float[Tensor, "b t c h w"]) -> dict[str, Float[Tensor, "b t p q"]]:
-    """One map per frame by every method.
+    """One map for each frame by every method.
 
-    A filter's weight is no amount: where features are weak a large weight changes little, so that its maximum may lie
-    there. What it lets through, |f| ||A||, is in proportion, as the Grad-CAMs are, which add up features themselves.
+    A weight of the filter does not measure contribution: where features are weak, a large weight changes little, so
+    that the maximum of the filter may lie there. What the filter lets through, |f| ||A||, is proportional to the
+    features, as the Grad-CAMs are, which add up the features themselves.
 
     Args:
-        model: from features to embeddings.
-        features: of clips.
+        model: a network from features to embeddings.
+        features: the features of clips.
 
     Returns:
-        Non-negative maps by name of method; the last knows nothing of the output.
+        Non-negative maps by name of method; the last one does not depend on the output.
     """
     with torch.no_grad():
         magnitude = model.shallow(features.flatten(0, 1)).norm(dim=1).unflatten(0, features.shape[:2])
@@ -69,18 +72,18 @@ def _summed(output: Float[Tensor, "b d"]) -> Float[Tensor, "b 1"]:
 def judged(
     heat: Float[np.ndarray, "h w"], truth: Int[np.ndarray, "d 4"], others: Int[np.ndarray, "e 4"]
 ) -> list[float]:
-    """One frame's figures.
+    """The figures of one frame.
 
     Args:
-        heat: of the frame's size.
-        truth: boxes of what defines the event.
-        others: boxes of what does not.
+        heat: a map of the frame's size.
+        truth: boxes (x0, y0, x1, y1) of the digits that define the event, in pixels.
+        others: boxes of the other digits.
 
     Returns:
-        Whether the maximum lies in a box of the truth; whether in one of the others and in none of the truth; and for
-        every threshold the IoU of the box around the brightest region and the nearest of the truth.
+        1 if the maximum lies in a box of the truth, else 0; 1 if it lies in one of the others and in none of the truth,
+        else 0; and for every threshold the IoU of the box around the brightest region and the nearest box of the truth.
     """
-    y, x = np.unravel_index(int(heat.argmax()), heat.shape)
+    y, x = map(int, np.unravel_index(int(heat.argmax()), heat.shape))
     hit, stray = (_holds(some, x, y) and bool(heat.max() > 0) for some in (truth, others))
     fits = []
     for threshold in THRESHOLDS:
@@ -89,23 +92,14 @@ def judged(
     return [float(hit), float(stray and not hit), *fits]
 
 
-def _holds(some: Int[np.ndarray, "d 4"], x: np.integer[Any], y: np.integer[Any]) -> bool:
+def _holds(some: Int[np.ndarray, "d 4"], x: int, y: int) -> bool:
     return any(bool(x0 <= x < x1 and y0 <= y < y1) for x0, y0, x1, y1 in some)
 
 
-def localise(
+def _localise(
     model: ClipEmbedder, clips: Sequence[Clip], features: Float[Tensor, "n t c h w"]
 ) -> dict[str, list[float]]:
-    """Mean figures over all frames of all clips, by method.
-
-    Args:
-        model: from features to embeddings.
-        clips: with their boxes.
-        features: of those clips.
-
-    Returns:
-        `FIGURES` of each method.
-    """
+    """The means of the four `FIGURES` over all frames of all clips, by name of method."""
     rows: dict[str, list[list[float]]] = {}
     for first in range(0, len(clips), BATCH):
         part = features[first : first + BATCH].float()
@@ -117,57 +111,56 @@ def localise(
 
 
 def _summary(found: Float[np.ndarray, "n f"]) -> list[float]:
-    """Means over frames; of the fits, at the best threshold for each figure."""
+    """Means over the frames; those of the IoU at the threshold that is best for the figure."""
     fits = found[:, 2:]
     return [*found[:, :2].mean(0).tolist(), float(fits.mean(0).max()), float((fits >= 0.5).mean(0).max())]
 
 
 def table(runs: Sequence[Path], n: int) -> dict[str, Any]:
-    """Figures of every run, and of a point thrown at random.
+    """The figures of every run, and of a random point.
 
     Args:
-        runs: folders of `train_clips`, one per seed.
-        n: test clips.
+        runs: folders of runs of `ClipRecipe`, one for each seed.
+        n: the number of test clips.
 
     Returns:
-        What `main` writes.
+        The content of clips.json.
     """
     test, features = DigitClips("test", length=n), features_of("test", n)
     clips = [test[index] for index in range(n)]
     results = []
     for run in runs:
         model = trained(run / WEIGHTS, frames=False)
-        results.append({"run": run.name, **figures(model, features), **localise(model, clips, features.maps)})
-    return {"clips": n, "figures": FIGURES, "chance": chance(clips), "runs": results}
+        results.append({"run": run.name, **figures(model, features), **_localise(model, clips, features.maps)})
+    return {"clips": n, "figures": FIGURES, "chance": _chance(clips), "runs": results}
 
 
-def chance(clips: Sequence[Clip]) -> float:
-    """The share of a frame that the evidence's boxes cover: how often a random point would hit."""
-    covered = np.zeros((SIZE, SIZE), dtype=bool)
+def _chance(clips: Sequence[Clip]) -> float:
+    """The share of a frame that the boxes to hit cover: how often a random point would hit one."""
     shares = []
     for clip in clips:
         for of_frame in clip.boxes:
-            covered[:] = False
+            covered = np.zeros((SIZE, SIZE), dtype=bool)
             for x0, y0, x1, y1 in of_frame:
                 covered[y0:y1, x0:x1] = True
             shares.append(covered.mean())
     return float(np.mean(shares))
 
 
-def as_markdown(found: Mapping[str, Any]) -> str:
-    """The table: mean and standard deviation over the runs, in percent."""
+def clips_markdown(found: Mapping[str, Any]) -> str:
+    """The table in markdown: mean and standard deviation over the runs, in percent."""
     runs = found["runs"]
-    recall, information = (_spread([run[key] for run in runs]) for key in ("recall_at_1", "nmi"))
-    lines = [
-        f"{found['clips']} test clips, {len(runs)} seeds. Recall@1 {recall}, NMI {information}.",
-        f"A random point hits the evidence in {100 * found['chance']:.1f} % of the frames.\n",
-        "| method | pointing game | points at a distractor | mean IoU | IoU >= 0.5 |",
-        "| --- | --- | --- | --- | --- |",
+    recall, information = (_spread([run[key] for run in runs]) for key in OF_RETRIEVAL)
+    rows = [
+        [name, *(_spread(column) for column in zip(*(run[name] for run in runs), strict=True))]
+        for name in runs[0]
+        if name not in {"run", *OF_RETRIEVAL}
     ]
-    for name in (key for key in runs[0] if isinstance(runs[0][key], list)):
-        columns = zip(*(run[name] for run in runs), strict=True)
-        lines.append(f"| {name} | {' | '.join(_spread(list(column)) for column in columns)} |")
-    return "\n".join(lines) + "\n"
+    return (
+        f"{found['clips']} test clips, {len(runs)} seeds. Recall@1 {recall}, NMI {information}.\n"
+        f"A random point hits the evidence in {100 * found['chance']:.1f} % of the frames.\n\n"
+        + as_markdown(["method", "pointing game", "points at a distractor", "mean IoU", "IoU >= 0.5"], rows)
+    )
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -182,9 +175,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=LENGTHS["test"])
     arguments = parser.parse_args()
     found = table(sorted(arguments.runs.glob("seed*")), arguments.clips)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "clips.json").write_text(storage.as_json(found) + "\n", encoding="utf-8")
-    (arguments.output / "clips.md").write_text(as_markdown(found), encoding="utf-8")
+    write(arguments.output, "clips", storage.as_json(found) + "\n", clips_markdown(found))
 
 
 if __name__ == "__main__":

@@ -28,16 +28,19 @@ COLUMNS: Final[dict[str, Constraint]] = {
 }
 
 
-def draw(images: Sequence[Image.Image], loaded: LoadedModel, path: Path) -> dict[str, list[float]]:
+def figure11(path: Path, images: Sequence[Image.Image], loaded: LoadedModel) -> dict[str, list[float]]:
     """Draw the figure.
 
     Args:
-        images: RGB pictures, one per row.
-        loaded: a network.
         path: the picture file to write.
+        images: RGB pictures, one for each row.
+        loaded: a network and how it is fed.
 
     Returns:
         The loss of every picture under each constraint, by column.
+
+    Raises:
+        StorageError: if the figure cannot be written.
     """
     feeding = loaded.card.feeding
     losses: dict[str, list[float]] = {name: [] for name in COLUMNS}

@@ -1,8 +1,8 @@
 """The paper's Figure 12: the time of a map by the paper's descent, vanilla and fast, and ours beside it.
 
 Both forms of the descent take the same steps, so the vanilla form is timed over a few of them and scaled to the number
-that the fast form took. Times are in forward passes of the same input, taken in turn; losses are those the network
-gives under the filter. Source: Taha et al., ECCV 2020, Sec. 4.4.
+that the fast form took. Times are in forward passes of the same input, and are taken in turn; losses are those that the
+network gives under the filter. Source: Taha et al., ECCV 2020, Sec. 4.4.
 """
 
 import json
@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from l2caf.attention import L2CAF
+from l2caf.attention import L2CAF, Attention
 from l2caf.models import load
 from l2caf.solvers import Descent
 from l2caf.viz.plot import new_figure, save_figure
@@ -26,22 +26,29 @@ NETWORKS: Final = ("googlenet", "resnet50", "densenet161", "vgg16")
 SEEDS: Final = (0, 1, 2)
 VANILLA_STEPS: Final = 4
 MOST_UPRIGHT: Final = 6  # names have room side by side
+TINY: Final = torch.finfo(torch.float32).tiny  # keeps gaps finite where a loss is zero
+T = TypeVar("T")
 COLOURS: Final = {"descent, vanilla": "#c7c7c7", "descent, fast": "#7f7f7f", "l2caf": "#1f77b4"}
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TimedSolve:
     """One solve.
 
     Attributes:
-        cost: in forward passes of the same input.
-        loss: that the network gives under the filter.
-        iterations: of the solver; 0 for closed forms.
+        cost: its time in forward passes of the same input.
+        loss: the loss that the network gives under the filter.
+        iterations: iterations of the solver; 0 for closed forms.
     """
 
     cost: float
     loss: float
     iterations: int
+
+    @classmethod
+    def of(cls, found: Attention, cost: float) -> "TimedSolve":
+        """The solve of a single map."""
+        return cls(cost, float(found.loss), int(found.evidence.iterations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +56,20 @@ class Timing:
     """One layer and objective.
 
     Attributes:
-        name: of the network and layer.
-        layer: its dotted name.
-        grid: such as 14x14.
+        name: a name of the network and the layer.
+        layer: the dotted name of the layer.
+        grid: the grid, such as 14x14.
         objective: oblivious or specific.
-        solver: which one solved it.
-        certificate: what it proved.
-        forward_s: seconds of a forward pass, median.
-        ours: with default settings; median cost.
+        solver: the name of the solver that found our map.
+        certificate: what the solver proved about it.
+        forward_s: the median time of a forward pass in seconds.
+        ours: our solve with default settings, at its median cost.
         descent: the paper's fast form, from each seed.
-        vanilla_cost: of the vanilla form of the first seed's descent; None where not timed.
-        uniform_loss: of the filter that prefers no place.
-        loss_gap: our loss less the best of the descents', relative to it.
-        gain_gap: the same relative to what that one gained on the uniform filter, as a linear loss has no zero.
-        speed_up: the descents' median cost over ours.
+        vanilla_cost: the cost of the vanilla form of the first seed's descent; None where it was not timed.
+        uniform_loss: the loss of the uniform filter.
+        loss_gap: our loss less that of the best descent, relative to the latter.
+        gain_gap: the same difference, relative to what the best descent gained on the uniform filter.
+        speed_up: the median cost of the descents over ours.
     """
 
     name: str
@@ -72,8 +79,8 @@ class Timing:
     solver: str
     certificate: str
     forward_s: float
-    ours: Run
-    descent: tuple[Run, ...]
+    ours: TimedSolve
+    descent: tuple[TimedSolve, ...]
     vanilla_cost: float | None
     uniform_loss: float
     loss_gap: float
@@ -93,53 +100,45 @@ def time_layer(
     """Time ours and three seeds of the paper's descent on one layer, in turn.
 
     Args:
-        name: for the table.
-        model: in eval mode.
-        inputs: (1, ...).
-        layer: None for the default.
-        target: None for class-oblivious, or "top1".
-        vanilla: time the vanilla form too.
+        name: the name of the row.
+        model: a network in eval mode.
+        inputs: one input (1, ...).
+        layer: the dotted name of a layer; None for the network's default.
+        target: None for the class-oblivious map, or "top1".
+        vanilla: whether the vanilla form is timed, too.
 
     Returns:
-        Costs and losses.
+        Costs in forward passes, and losses.
     """
     caf = L2CAF(model, layer)
     mine = caf(inputs, target)  # also finds out where to cut
-    forward_s, our_s, their_s, theirs = [], [], [], []
+    forward_s, our_s, theirs = [], [], []
     for seed in SEEDS:
         descent = L2CAF(model, mine.question.layer, solver=Descent(seed=seed))
         forward_s.append(min(_timed(partial(_forward, model, inputs))[0] for _ in range(3)))
         our_s.append(_timed(partial(caf, inputs, target))[0])
-        spent, found = _timed(partial(descent, inputs, target))
-        their_s.append(spent)
-        theirs.append(found)
-    forward = statistics.median(forward_s)
-    runs = tuple(
-        Run(spent / forward, float(found.loss), int(found.evidence.iterations))
-        for spent, found in zip(their_s, theirs, strict=True)
-    )
-    best, tiny = min(run.loss for run in runs), torch.finfo(torch.float32).tiny
+        theirs.append(_timed(partial(descent, inputs, target)))
+    forward, our = statistics.median(forward_s), statistics.median(our_s)
+    descents = tuple(TimedSolve.of(found, spent / forward) for spent, found in theirs)
+    best, uniform = min(one.loss for one in descents), float(mine.uniform_loss)
     step = _vanilla_step(model, mine.question.layer, inputs, target) / forward if vanilla else None
     return Timing(
-        name=name,
-        layer=mine.question.layer,
-        grid="x".join(map(str, mine.grid)),
-        objective="oblivious" if target is None else "specific",
+        name, mine.question.layer, "x".join(map(str, mine.grid)), "oblivious" if target is None else "specific",
         solver=mine.evidence.solver,
         certificate=mine.certificate[0][0].label,
         forward_s=forward,
-        ours=Run(statistics.median(our_s) / forward, float(mine.loss), int(mine.evidence.iterations)),
-        descent=runs,
-        vanilla_cost=None if step is None else step * runs[0].iterations,
-        uniform_loss=float(mine.uniform_loss),
-        loss_gap=(float(mine.loss) - best) / max(abs(best), tiny),
-        gain_gap=(float(mine.loss) - best) / max(float(mine.uniform_loss) - best, tiny),
-        speed_up=statistics.median(their_s) / statistics.median(our_s),
-    )
+        ours=TimedSolve.of(mine, our / forward),
+        descent=descents,
+        vanilla_cost=None if step is None else step * descents[0].iterations,
+        uniform_loss=uniform,
+        loss_gap=(float(mine.loss) - best) / max(abs(best), TINY),
+        gain_gap=(float(mine.loss) - best) / max(uniform - best, TINY),
+        speed_up=statistics.median(spent for spent, _ in theirs) / our,
+    )  # fmt: skip
 
 
 def _vanilla_step(model: nn.Module, layer: str, inputs: Tensor, target: str | None) -> float:
-    """Seconds of one iteration through the whole network; the fixed cost of a call is that of one without."""
+    """Seconds of one iteration through the whole network: what more iterations add to a call."""
     cafs = [L2CAF(model, layer, solver=Descent(max_iterations=steps), fast=False) for steps in (1, 1 + VANILLA_STEPS)]
     for caf in cafs:
         caf(inputs, target)
@@ -152,7 +151,7 @@ def _forward(model: nn.Module, inputs: Tensor) -> None:
         model(inputs)
 
 
-def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
+def _timed(function: Callable[[], T]) -> tuple[float, T]:
     _settle()
     start = time.perf_counter()
     result = function()
@@ -166,14 +165,14 @@ def _settle() -> None:
 
 
 def figure12(path: Path, *, networks: Sequence[str] = NETWORKS) -> list[Timing]:
-    """The figure for some networks at their default layers, class-oblivious.
+    """Time class-oblivious maps of some networks at their default layers, and draw the figure.
 
     Args:
-        path: the picture to write; the figures go beside it as JSON.
-        networks: by name; random weights, which cost what trained ones do.
+        path: the picture to write; the timings are written beside it as JSON.
+        networks: names of networks; their weights are random, which cost what trained ones do.
 
     Returns:
-        A timing per network.
+        A timing for each network.
     """
     timings = []
     for name in networks:
@@ -186,11 +185,11 @@ def figure12(path: Path, *, networks: Sequence[str] = NETWORKS) -> list[Timing]:
 
 
 def draw(timings: Sequence[Timing], path: Path) -> None:
-    """Bars per network on a logarithmic axis, as in the paper's Figure 12; lying where there are many.
+    """Draw bars for each network on a logarithmic axis, as the paper's Figure 12 does; horizontal where there are many.
 
     Args:
-        timings: what to draw.
-        path: the picture.
+        timings: the costs to draw.
+        path: the picture to write.
     """
     n, lying = len(timings), len(timings) > MOST_UPRIGHT
     figure, ((axes,),) = new_figure(size=(8.0, 1.2 + 0.45 * n) if lying else (1.6 + 1.1 * n, 4.2))
@@ -198,7 +197,7 @@ def draw(timings: Sequence[Timing], path: Path) -> None:
         places = [place + 0.27 * (number - 1) for place in range(n)]
         draw_bars = axes.barh if lying else axes.bar
         bars = draw_bars(places, [costs(one)[kind] for one in timings], 0.25, label=kind, color=colour)
-        axes.bar_label(bars, fmt=_rounded, fontsize=6, padding=1)
+        axes.bar_label(bars, fmt=lambda cost: f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}", fontsize=6, padding=1)
     names = [f"{one.name}\n{one.objective}" for one in timings]
     what = "time of a map in forward passes"
     if lying:
@@ -211,12 +210,8 @@ def draw(timings: Sequence[Timing], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _rounded(cost: float) -> str:
-    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
-
-
 def costs(timing: Timing) -> dict[str, float]:
-    """Cost of each kind in forward passes; NaN where not timed."""
-    fast = statistics.median(run.cost for run in timing.descent)
+    """The cost of each kind in forward passes; NaN where it was not timed."""
+    fast = statistics.median(one.cost for one in timing.descent)
     vanilla = float("nan") if timing.vanilla_cost is None else timing.vanilla_cost
     return dict(zip(COLOURS, (vanilla, fast, timing.ours.cost), strict=True))

@@ -1,18 +1,16 @@
 """The paper's Table 1: localisation by standard networks without fine-tuning, Grad-CAM beside L2-CAF.
 
-On ImageNet's validation set by the box rule of CAM's code, as there; or on DigitScenes, which needs no download, over
-three seeds.
+On ImageNet's validation set by the box rule of CAM's code, as in the paper; or on DigitScenes, which needs no download,
+over three seeds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Final
 
-from l2caf.data.boxed import BoxedSet, read_boxed
-from l2caf.data.boxed_digits import boxed_digits
-from l2caf.experiments.tables import Comparison, Row, as_markdown, evaluate, rows_of, write
-from l2caf.models import load
+from l2caf.data.boxed import read_boxed
+from l2caf.experiments.localisation import COLUMNS, PAPER_COLUMN, LocalisationRow, rows_of
+from l2caf.experiments.tables import Comparison, Table, TableEntry, TablePlan
 
 # Top-1 and Top-5 of classification, then of localisation; the paper's ResNet is V2, torchvision's is V1.
 PAPER: Final = {
@@ -24,48 +22,18 @@ PAPER: Final = {
     ("densenet161", "l2caf-specific"): (78.20, 91.39, 49.68, 65.28),
 }
 METHODS: Final = ("gradcam", "l2caf-specific", "l2caf-mean", "l2caf", "centre", "whole")
-DIGIT_SCENES: Final = 300
-SEEDS: Final = (0, 1, 2)
+RULES: Final = ("cam-code", "cam-paper")
+NETWORKS: Final = ("googlenet", "resnet50", "densenet161")
 
 
-def table1(
-    data: str,
-    output: Path,
-    *,
-    networks: Sequence[str] = ("googlenet", "resnet50", "densenet161"),
-    rules: Sequence[str] = ("cam-code", "cam-paper"),
-    report: Callable[[str, int, int], None] = lambda what, done, total: None,  # noqa: ARG005
-) -> list[Row]:
-    """The table, and its files in a folder; a run that stopped is taken up.
-
-    Args:
-        data: `ilsvrc:ROOT`, or `digits`.
-        output: a folder for maps and results.
-        networks: torchvision names; without meaning for digits, which have the embedded network.
-        rules: protocols; the paper's is `cam-code`.
-        report: called with what is under way, pictures done and in all.
-
-    Returns:
-        A row per network, protocol and method.
-    """
-    rows: list[Row] = []
-    sets = _sets(data, output)
-    for name in ("embedded/digits",) if data == "digits" else networks:
-        loaded = load(name)
-        runs = []
-        for label, boxed in sets:
-            folder = output / f"{name.replace('/', '-')}{label}"
-            runs.append(evaluate(boxed, loaded, folder, Comparison(METHODS, rules), partial(report, name)))
-        rows += rows_of(name, runs, partial(_paper, name))
-    write(rows, output, "table1", as_markdown(rows))
-    return rows
-
-
-def _sets(data: str, output: Path) -> list[tuple[str, BoxedSet]]:
-    if data != "digits":
-        return [("", read_boxed(data))]
-    return [(f"-{seed}", boxed_digits(output / f"scenes-{seed}", length=DIGIT_SCENES, seed=seed)) for seed in SEEDS]
+def _entries(data: str, plan: TablePlan) -> Iterator[TableEntry[LocalisationRow]]:
+    for name in ("embedded/digits",) if data == "digits" else plan.networks or NETWORKS:
+        rows = partial(rows_of, network=name, paper=partial(_paper, name))
+        yield TableEntry(name.replace("/", "-"), name, Comparison(METHODS, RULES), rows)
 
 
 def _paper(network: str, method: str, rule: str) -> tuple[float, ...] | None:
     return PAPER.get((network, method)) if rule == "cam-code" else None
+
+
+TABLE1: Final = Table("table1", (), read_boxed, _entries, (*COLUMNS, PAPER_COLUMN), maps="")

@@ -1,94 +1,86 @@
-"""What the tables of localisation share: rows, how they come from evaluations, and how they are written."""
+"""The driver of the paper's tables: train or load each network, judge its maps, write the rows as JSON and markdown.
+
+A table says which networks it compares by which methods and protocols, and what its columns are. `Table.make` does the
+rest, once for every seed, and continues a run that stopped.
+"""
 
 import json
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Generic, TypeVar
 
 from l2caf import storage
 from l2caf.data.boxed import BoxedSet
+from l2caf.data.boxed_digits import boxed_digits
 from l2caf.errors import DataError
 from l2caf.evaluation import protocol
 from l2caf.evaluation.judge import Evaluation, judge
 from l2caf.evaluation.maps import Predictions, write_maps
 from l2caf.methods.registry import methods
-from l2caf.models import LoadedModel
+from l2caf.models import LoadedModel, load
+from l2caf.recipes.recipe import WEIGHTS, Recipe, train
 from l2caf.retrieval.search import Metric
 from l2caf.training import Options
+from l2caf.training.options import usable
 
-WEIGHTS: Final = "weights.safetensors"  # of a training run
+DIGIT_SCENES: Final = 300
+SEEDS: Final = (0, 1, 2)  # of training and scenes, where the data are digits
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One network and method; figures in percent, mean over seeds, and their range where there are several.
-
-    Attributes:
-        network: its name.
-        method: its name.
-        protocol: the box rule.
-        cls1: classified rightly.
-        cls5: likewise among five.
-        loc1: Top-1 localisation.
-        loc5: Top-5 localisation.
-        gt_known: GT-known localisation.
-        spread: largest minus smallest GT-known over the seeds.
-        paper: the paper's figures, where it has them.
-        max_box_acc: MaxBoxAcc, where thresholds were swept.
-    """
-
-    network: str
-    method: str
-    protocol: str
-    cls1: float
-    cls5: float
-    loc1: float
-    loc5: float
-    gt_known: float
-    spread: float
-    paper: tuple[float, ...] | None
-    max_box_acc: float | None = None
+TableReport = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a table of trained networks is made of.
+class TableRow:
+    """One row of a table; its fields are written to the JSON file."""
+
+
+Row = TypeVar("Row", bound=TableRow)
+
+
+@dataclass(frozen=True)  # no slots: Python 3.11 cannot make Column[...](...) of a frozen class with slots
+class Column(Generic[Row]):
+    """One column of a table's markdown file: its heading, and what it says about a row."""
+
+    heading: str
+    cell: Callable[[Row], str]
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """What a table is made of, where that is not the table's own choice.
 
     Attributes:
         weights: a folder of weight files or training runs named after networks, such as `vgg16-adl.safetensors` or
-            `resnet50-npair/weights.safetensors`; what is not there is trained.
-        networks: their names; none for the paper's, or the digits one.
-        seeds: of training, for digits also of the scenes; none for 0, and 0, 1, 2 for digits.
-        training: its options, except for seed and device; None for the table's own.
-        batch_size: pictures per step of training.
-        device: where networks are trained and maps made.
+            `resnet50-npair/weights.safetensors`; networks whose weights are not there are trained.
+        networks: the names of the networks; none for those of the paper, or the digits one.
+        losses: the ranking losses of networks for retrieval; none for those of the paper.
+        seeds: seeds of the training, for digits also of the scenes; none for 0, and 0, 1, 2 for digits.
+        training: the options of the training, except for seed and device; None for the table's own.
+        batch_size: pictures per step of the training.
+        device: the device on which networks are trained and maps made.
     """
 
     weights: Path | None = None
     networks: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     training: Options | None = None
     batch_size: int = 32
     device: str = "cpu"
 
-    def options(self, usual: Options, seed: int) -> Options:
-        """Of one training run; `usual` ones where the plan names none."""
-        return replace(self.training or usual, seed=seed, device=self.device)
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is compared, and how.
+    """Which maps are compared, and how they are judged.
 
     Attributes:
-        methods: their names.
-        rules: protocols.
-        sweep: also sweep the threshold (MaxBoxAcc), which takes longest.
-        predictions: whose maps are made, as `write_maps` takes it; `"none"` for embeddings.
-        metric: by which embeddings are neighbours.
+        methods: the names of the methods.
+        rules: the names of the protocols.
+        sweep: whether the threshold is swept, too (MaxBoxAcc), which takes longest.
+        predictions: the classes whose maps are made, as `write_maps` takes it; `"none"` for embeddings.
+        metric: the distance by which embeddings are neighbours.
     """
 
     methods: Sequence[str]
@@ -98,25 +90,137 @@ class Comparison:
     metric: Metric = "cosine"
 
 
-def evaluate(
-    boxed: BoxedSet,
-    loaded: LoadedModel,
-    folder: Path,
-    comparison: Comparison,
-    report: Callable[[int, int], None],
-) -> Evaluation:
-    """Maps of a data set by several methods, judged by several rules; a run that stopped is taken up.
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One network, judged on the pictures of one seed.
 
-    Args:
-        boxed: the data set.
-        loaded: the network.
-        folder: for maps and results.
-        comparison: methods and rules.
-        report: called with pictures done and in all.
-
-    Returns:
-        The figures.
+    Attributes:
+        boxed: the pictures with their boxes.
+        folder: the folder of the maps.
+        evaluation: the figures.
     """
+
+    boxed: BoxedSet
+    folder: Path
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class TableEntry(Generic[Row]):
+    """One network of a table.
+
+    Attributes:
+        label: what its weights and the folders of its maps are called, such as `vgg16-adl`.
+        model: the network's name, as `models.load` takes it.
+        comparison: methods and protocols.
+        rows: makes the rows of the network's trials, one trial for each seed.
+        training: trains the network where its weights are not given: the recipe and its usual options, except for seed
+            and device. None for a network that comes with its weights.
+    """
+
+    label: str
+    model: str
+    comparison: Comparison
+    rows: Callable[[Sequence[Trial]], Iterable[Row]]
+    training: tuple[Recipe, Options] | None = None
+
+
+@dataclass(frozen=True)
+class Table(Generic[Row]):
+    """One table of the paper.
+
+    Attributes:
+        name: the name of its files, such as `table2`.
+        known: the names of the data sets besides digits that it is made of; none for any that has boxes.
+        read: reads the pictures to judge by.
+        entries: the networks, from the data and the plan.
+        columns: the columns of the markdown file.
+        digits: the classes to judge by where the data are digits.
+        maps: the folder of the maps inside the output folder.
+    """
+
+    name: str
+    known: tuple[str, ...]
+    read: Callable[[str], BoxedSet]
+    entries: Callable[[str, TablePlan], Iterable[TableEntry[Row]]]
+    columns: Sequence[Column[Row]]
+    digits: tuple[int, ...] = tuple(range(10))
+    maps: str = "maps"
+
+    def make(
+        self,
+        data: str,
+        output: Path,
+        plan: TablePlan | None = None,
+        *,
+        report: TableReport = lambda what, done, total: None,  # noqa: ARG005
+    ) -> list[Row]:
+        """Make the table and write its files; a run that stopped is continued.
+
+        Args:
+            data: `NAME:ROOT`, as `known` names it, or `digits`, which needs no download.
+            output: the folder for trained networks, maps and results.
+            plan: what the table is made of; None for what the paper's is made of.
+            report: called with what is under way, how much of it is done, and how much there is.
+
+        Returns:
+            The rows; the folder holds them as NAME.json and NAME.md.
+
+        Raises:
+            DataError: if the data are not `known` or cannot be read, or a network was trained on classes to judge by.
+            TrainingError: if the device cannot be used, or a network cannot be trained.
+        """
+        plan = plan or TablePlan()
+        usable(plan.device)
+        self._check(data)
+        sets = list(self._sets(data, output, plan.seeds))
+        rows: list[Row] = []
+        for entry in self.entries(data, plan):
+            trials = []
+            for seed, boxed in sets:
+                depends_on_seed = data == "digits" or entry.training is not None
+                label = f"{entry.label}-{seed}" if depends_on_seed else entry.label
+                weights = given_weights(plan.weights, entry.label)
+                if weights is None and entry.training is not None:
+                    recipe, usual = entry.training
+                    options = replace(plan.training or usual, seed=seed, device=plan.device)
+                    folder = output / "training" / label
+                    train(recipe, options, folder, resume=True, report=partial(report, f"train {label}"))
+                    weights = folder / WEIGHTS
+                loaded = load(entry.model, weights=weights)
+                loaded.model.to(plan.device)
+                _refuse_test_classes(loaded, boxed, weights)
+                maps = output / self.maps / label
+                found = _judged(boxed, loaded, maps, entry.comparison, partial(report, label))
+                trials.append(Trial(boxed, maps, found))
+            rows += entry.rows(trials)
+            self._write(rows, output)
+        return rows
+
+    def _check(self, data: str) -> None:
+        name, _, root = data.partition(":")
+        if self.known and data != "digits" and (name not in self.known or not root):
+            raise DataError(f"data {data!r}: expected {', '.join(f'{one}:ROOT' for one in self.known)}, or digits")
+
+    def _sets(self, data: str, output: Path, seeds: tuple[int, ...]) -> Iterator[tuple[int, BoxedSet]]:
+        if data != "digits":
+            boxed = self.read(data)
+            yield from ((seed, boxed) for seed in seeds or (0,))
+            return
+        for seed in seeds or SEEDS:
+            boxed = boxed_digits(output / f"scenes-{seed}", length=DIGIT_SCENES, seed=seed, digits=self.digits)
+            yield seed, replace(boxed, classes=tuple(map(str, self.digits)))
+
+    def _write(self, rows: Sequence[Row], output: Path) -> None:
+        cells = [[column.cell(row) for column in self.columns] for row in rows]
+        content = json.dumps([asdict(row) for row in rows], indent=1)
+        write(output, self.name, content, as_markdown([column.heading for column in self.columns], cells))
+
+
+def _judged(
+    boxed: BoxedSet, loaded: LoadedModel, folder: Path, comparison: Comparison, report: Callable[[int, int], None]
+) -> Evaluation:
+    """Maps of a data set by several methods, judged by several rules; a run that stopped is continued."""
     chosen = methods(list(comparison.methods), loaded.model)
     workers = 0 if boxed.name == "csv" else 2  # scenes are not worth starting processes for
     write_maps(boxed, loaded, chosen, folder, predictions=comparison.predictions, workers=workers, report=report)
@@ -124,100 +228,38 @@ def evaluate(
     return judge(boxed, folder, rules, sweep=comparison.sweep, metric=comparison.metric)
 
 
-def rows_of(name: str, runs: Sequence[Evaluation], paper: Callable[[str, str], tuple[float, ...] | None]) -> list[Row]:
-    """Rows of one network from its evaluations.
-
-    Args:
-        name: of the network.
-        runs: one for each seed, of the same methods and protocols.
-        paper: the paper's figures for a method and protocol.
-
-    Returns:
-        A row per method and protocol.
-    """
-    rows = []
-    for number, first in enumerate(runs[0].judged):
-        same = [run.judged[number] for run in runs]
-        known = [100 * one.gt_known for one in same]
-        swept = [100 * one.max_box_acc for run in runs for one in run.swept if one.method == first.method]
-        rows.append(
-            Row(
-                network=name,
-                method=first.method,
-                protocol=first.protocol,
-                cls1=100 * statistics.fmean(run.top1 for run in runs),
-                cls5=100 * statistics.fmean(run.top5 for run in runs),
-                loc1=100 * statistics.fmean(one.top1 for one in same),
-                loc5=100 * statistics.fmean(one.top5 for one in same),
-                gt_known=statistics.fmean(known),
-                spread=max(known) - min(known),
-                paper=paper(first.method, first.protocol),
-                max_box_acc=statistics.fmean(swept) if swept else None,
-            )
-        )
-    return rows
-
-
-def set_named(data: str, known: Sequence[str]) -> str:
-    """Which data set is meant.
-
-    Args:
-        data: `NAME:ROOT`, or `digits`, whose number of scenes is the table's.
-        known: the names.
-
-    Returns:
-        The name.
-
-    Raises:
-        DataError: if it is none of them.
-    """
-    name, _, root = data.partition(":")
-    if data != "digits" and (name not in known or not root):
-        raise DataError(f"data {data!r}: expected {', '.join(f'{one}:ROOT' for one in known)}, or digits")
-    return name
-
-
-def trained(train: Callable[..., Any], folder: Path, report: Callable[[str, int, int], None]) -> Path:
-    """The weights that a training leaves in a folder, where it is taken up if it stopped."""
-    train(output=folder, resume=True, report=partial(report, f"train {folder.name}"))
-    return folder / WEIGHTS
-
-
-def given_weights(folder: Path | None, name: str) -> Path | None:
+def given_weights(folder: Path | None, label: str) -> Path | None:
     """The file of a network's weights in a folder of weight files or training runs; None where there is none."""
-    places = [] if folder is None else [folder / f"{name}.safetensors", folder / name / WEIGHTS]
+    places = [] if folder is None else [folder / f"{label}.safetensors", folder / label / WEIGHTS]
     return next((place for place in places if place.is_file()), None)
 
 
-def write(rows: Sequence[Any], folder: Path, name: str, markdown: str) -> None:
-    """Write rows as NAME.json and NAME.md."""
-    with storage.whole_file(folder / f"{name}.json") as stream:
-        stream.write(json.dumps([asdict(row) for row in rows], indent=1).encode())
-    with storage.whole_file(folder / f"{name}.md") as stream:
-        stream.write(markdown.encode())
+def _refuse_test_classes(loaded: LoadedModel, boxed: BoxedSet, weights: Path | None) -> None:
+    seen = sorted(set(loaded.card.trained_on or ()) & set(boxed.classes))
+    if seen:
+        raise DataError(
+            f"{weights} was trained on {len(seen)} of the {len(boxed.classes)} classes it is to be judged by, such as "
+            f"{seen[0]!r}: the wrong half of the split; give weights that were trained on other classes"
+        )
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
-    """The table, the paper's figures beside ours."""
-    is_swept = any(row.max_box_acc is not None for row in rows)
-    heads = ["network", "method", "protocol", "CLS 1 / 5", "LOC 1 / 5", "GT-known (range)"]
-    heads += ["MaxBoxAcc"] * is_swept + ["paper: CLS 1 / 5, LOC 1 / 5"]
-    lines = [line(heads), line(["---"] * len(heads))]
-    for row in rows:
-        figures = [f"{row.cls1:.1f} / {row.cls5:.1f}", f"{row.loc1:.1f} / {row.loc5:.1f}"]
-        figures.append(f"{row.gt_known:.1f} ({row.spread:.1f})")
-        if row.max_box_acc is not None:
-            figures.append(f"{row.max_box_acc:.1f}")
-        lines.append(line([row.network, row.method, row.protocol, *figures, _quoted(row.paper)]))
-    return "\n".join(lines) + "\n"
+def as_markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in markdown.
+
+    Args:
+        headings: one for each column.
+        rows: as many cells in each row.
+
+    Returns:
+        The text, with a line for each row and a line break at its end.
+    """
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def line(cells: Sequence[str]) -> str:
-    """Cells as a line of a table."""
-    return f"| {' | '.join(cells)} |"
-
-
-def _quoted(paper: tuple[float, ...] | None) -> str:
-    """The paper's figures: four in Table 1, CLS and LOC in Table 2."""
-    forms = {4: "{} / {}, {} / {}", 2: "{}, {}"}
-    return "" if paper is None else forms[len(paper)].format(*paper)
+def write(folder: Path, name: str, content: str, markdown: str) -> None:
+    """Write a table's content (JSON) and its markdown as NAME.json and NAME.md into a folder, which may be new."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix, text in (("json", content), ("md", markdown)):
+        with storage.whole_file(folder / f"{name}.{suffix}") as stream:
+            stream.write(text.encode())

@@ -1,4 +1,4 @@
-"""Train the embedded digit classifier on DigitScenes.
+"""The recipe of the embedded digit classifier, learnt from DigitScenes.
 
     python -m l2caf.recipes.digits --weights OUT.safetensors --log OUT.jsonl
 
@@ -6,6 +6,9 @@ Scenes hold one to three digits; the target is uniform over the digits present, 
 logit. Colour channels are shuffled and pictures slightly sheared and scaled, since a thousand handwritten samples
 and nine photographs are few. Options were chosen on the validation split; the test split is only read for the last
 line of the log.
+
+This recipe has a loop of its own, because the committed weights depend on it: no scene is seen twice, the learning rate
+and the momentum follow one cycle, and a run that stops starts anew.
 """
 
 import argparse
@@ -18,35 +21,37 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from safetensors.torch import save_file
+import typer
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from l2caf.data.digit_scenes import DigitScenes, Sample, Split
 from l2caf.models.embedded import DIGITS_CARD, DigitNet
+from l2caf.recipes.recipe import write_half
 
 N_CLASSES: Final = 10
 EVERY: Final = 250  # steps between lines of the log
+N_VALIDATION: Final = 400  # scenes of each kind for a line of the log
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """Of one training run."""
+class DigitOptions:
+    """The options of one run; the defaults are those of the committed weights."""
 
     steps: int = 4000
-    batch: int = 64
-    learning_rate: float = 4e-3
-    warm_up: float = 0.15  # share of the steps
+    batch: int = 64  # scenes
+    learning_rate: float = 4e-3  # the highest
+    warm_up: float = 0.15  # share of the steps over which the learning rate rises
     weight_decay: float = 5e-4
-    jitter: float = 0.15  # of shear, rotation and scale
+    jitter: float = 0.15  # of shear, rotation and scale, as `augmented` takes it
     seed: int = 0
-    workers: int = 1
-    n_test: int = 2000
+    workers: int = 1  # processes that draw scenes
+    n_test: int = 2000  # scenes of each kind
 
 
 class _Scenes(Dataset[tuple[Tensor, Tensor]]):
-    """Scenes as tensors: uint8 pictures (3, h, w) and target distributions (10,)."""
+    """Scenes as uint8 pictures (3, h, w) and target distributions (10,)."""
 
     def __init__(self, scenes: DigitScenes) -> None:
         self.scenes = scenes
@@ -56,13 +61,9 @@ class _Scenes(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         sample = self.scenes[index]
-        return torch.from_numpy(np.ascontiguousarray(sample.image)).permute(2, 0, 1), _distribution(sample)
-
-
-def _distribution(sample: Sample) -> Float[Tensor, " c"]:
-    target = torch.zeros(N_CLASSES)
-    target[torch.from_numpy(sample.classes)] = 1 / len(sample.classes)
-    return target
+        target = torch.zeros(N_CLASSES)
+        target[torch.from_numpy(sample.classes)] = 1 / len(sample.classes)
+        return _picture(sample), target
 
 
 def to_inputs(pictures: Tensor) -> Float[Tensor, "b 3 h w"]:
@@ -71,11 +72,11 @@ def to_inputs(pictures: Tensor) -> Float[Tensor, "b 3 h w"]:
     return (pictures.float() / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
 
 
-def train(options: Options) -> tuple[DigitNet, list[dict[str, float]]]:
+def train(options: DigitOptions) -> tuple[DigitNet, list[dict[str, int | float]]]:
     """Train from scratch.
 
     Args:
-        options: of the run.
+        options: the options of the run.
 
     Returns:
         The network in eval mode and its log: one line per 250 steps, the last with the test figures.
@@ -86,7 +87,7 @@ def train(options: Options) -> tuple[DigitNet, list[dict[str, float]]]:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, options.learning_rate, options.steps, pct_start=options.warm_up
     )
-    log: list[dict[str, float]] = []
+    log: list[dict[str, int | float]] = []
     start, losses = time.perf_counter(), []
     for step, (pictures, target) in enumerate(_batches(options), 1):
         inputs = augmented(to_inputs(pictures), options.jitter).to(memory_format=torch.channels_last)
@@ -98,10 +99,10 @@ def train(options: Options) -> tuple[DigitNet, list[dict[str, float]]]:
         losses.append(float(loss.detach()))
         if step % EVERY == 0 or step == options.steps:
             line = {"step": step, "loss": float(np.mean(losses)), "seconds": time.perf_counter() - start}
-            log.append(line | evaluate(model, "validation", 400))
-            print(json.dumps(log[-1]), flush=True)  # noqa: T201  (a script's progress)
+            log.append({**line, **evaluate(model, "validation", N_VALIDATION)})
+            typer.echo(json.dumps(log[-1]))
             losses.clear()
-    log.append({"step": options.steps} | evaluate(model, "test", options.n_test))
+    log.append({"step": options.steps, **evaluate(model, "test", options.n_test)})
     return model.eval(), log
 
 
@@ -109,7 +110,7 @@ def augmented(inputs: Float[Tensor, "b 3 h w"], jitter: float) -> Float[Tensor, 
     """Each picture with its channels shuffled and slightly turned, sheared and scaled.
 
     Args:
-        inputs: a batch.
+        inputs: a batch of pictures.
         jitter: largest deviation of each entry of the linear map from the identity.
 
     Returns:
@@ -124,7 +125,7 @@ def augmented(inputs: Float[Tensor, "b 3 h w"], jitter: float) -> Float[Tensor, 
     return nn.functional.grid_sample(shuffled, grid, padding_mode="border", align_corners=False)
 
 
-def _batches(options: Options) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(options: DigitOptions) -> Iterator[tuple[Tensor, Tensor]]:
     scenes = _Scenes(DigitScenes("train", length=options.steps * options.batch, seed=options.seed))
     return iter(DataLoader(scenes, options.batch, num_workers=options.workers, drop_last=True))
 
@@ -133,9 +134,9 @@ def evaluate(model: DigitNet, split: Split, n: int) -> dict[str, float]:
     """Accuracies on held-out scenes.
 
     Args:
-        model: the network; left in the mode it is in.
-        split: which scenes.
-        n: how many of each kind.
+        model: the network; it is left in the mode it is in.
+        split: the split that the scenes are drawn from.
+        n: the number of scenes with one digit, and of scenes with two.
 
     Returns:
         `single`: share of one-digit scenes whose highest logit is the digit's; `pair`: share of two-digit scenes
@@ -149,9 +150,9 @@ def evaluate(model: DigitNet, split: Split, n: int) -> dict[str, float]:
         alone, pairs = (DigitScenes(split, length=n, objects=count, seed=1) for count in (1, 2))
         for index in range(n):
             sample = alone[index]
-            single.append(int(model(_input(sample)).argmax()) == int(sample.classes[0]))
+            single.append(int(model(to_inputs(_picture(sample)[None])).argmax()) == int(sample.classes[0]))
             sample = pairs[index]
-            features = model.features(_input(sample))
+            features = model.features(to_inputs(_picture(sample)[None]))
             logits = model.classifier(model.pool(features).flatten(1))
             pair.append(set(logits[0].topk(2).indices.tolist()) == set(sample.classes.tolist()))
             peak += _peaks(model, features, sample)
@@ -160,8 +161,8 @@ def evaluate(model: DigitNet, split: Split, n: int) -> dict[str, float]:
     return {f"{kind}_{split}": float(np.mean(hits)) for kind, hits in shares.items()}
 
 
-def _input(sample: Sample) -> Float[Tensor, "1 3 h w"]:
-    return to_inputs(torch.from_numpy(np.ascontiguousarray(sample.image)).permute(2, 0, 1)[None])
+def _picture(sample: Sample) -> UInt8[Tensor, "3 h w"]:
+    return torch.from_numpy(np.ascontiguousarray(sample.image)).permute(2, 0, 1)
 
 
 def _peaks(model: DigitNet, features: Float[Tensor, "1 c h w"], sample: Sample) -> list[bool]:
@@ -181,12 +182,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=Options().steps)
+    parser.add_argument("--steps", type=int, default=DigitOptions().steps)
     arguments = parser.parse_args()
-    options = Options(steps=arguments.steps)
+    options = DigitOptions(steps=arguments.steps)
     model, log = train(options)
-    state = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in model.state_dict().items()}
-    save_file(state, arguments.weights)
+    write_half(arguments.weights, model.state_dict())
     lines = [{"options": asdict(options), "torch": torch.__version__}, *log]
     arguments.log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 

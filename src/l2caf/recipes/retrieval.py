@@ -1,20 +1,21 @@
-"""Train an embedding network by a ranking loss: what, from what and how; `training` does the rest.
+"""The recipe of an embedding network: a trunk and a linear layer learn a ranking loss, as in the paper's Table 3.
 
 The run's folder ends with weights.safetensors, those with the highest Recall@1 on pictures that were not learnt from,
 and weights.json, their model card, so that `l2caf retrieve -m retrieval/resnet50 --weights RUN/weights.safetensors`
-takes them. Not learnt from is every tenth training class; where there are fewer than 20, the last fifth of each class's
-pictures; of digits, other handwriting on other photographs. The test classes are left alone.
+takes them. The pictures that are not learnt from are every tenth training class; where there are fewer than 20
+classes, the last fifth of each class's pictures; for digits, other handwriting on other photographs. The test classes
+are not touched.
 """
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from typing import Final, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
+from PIL import Image
 from torch import Tensor, nn
 
 from l2caf.data.digit_scenes import DigitScenes
@@ -22,65 +23,110 @@ from l2caf.data.retrieval_sets import DIGITS, Picture, RetrievalSet, drawn_pictu
 from l2caf.errors import DataError, TrainingError
 from l2caf.models import LoadedModel, ModelCard, load
 from l2caf.recipes.digits import augmented
-from l2caf.recipes.wsol import publish
+from l2caf.recipes.recipe import PictureRecipe, Preparation, publish_with_card, seeded
 from l2caf.recipes.wsol_data import DIGITS_JITTER, cropped, plain
 from l2caf.retrieval import is_collapsed, recall_at
-from l2caf.training import Feed, Options, Result, Task, fit
-from l2caf.training.feed import Items, in_order
+from l2caf.retrieval.search import Metric
+from l2caf.training import Feed, Options, Task
 
 logger = logging.getLogger("l2caf")
 STEPS: Final = 5000  # the paper's, supplementary S2
 RATE: Final = 1e-4  # of AdamW; not in the paper
-HELD_CLASSES: Final = 10  # of so many training classes one is held out
-HELD_PICTURES: Final = 5  # of so many pictures of a class one
+HELD_CLASSES: Final = 10  # one of so many training classes is held out
+HELD_PICTURES: Final = 5  # one of so many pictures of a class is held out
 FEW_CLASSES: Final = 20
 DIGITS_VALIDATION: Final = 200
-
-FREE: Final = ("workers", "backbone", "batch_size")  # the feed knows its batches
 
 Item = tuple[Float[Tensor, "3 h w"], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One embedding network to train.
+class RetrievalRecipe(PictureRecipe):
+    """Train an embedding network by a ranking loss.
+
+    A batch holds fewer pictures than `batch_size` where the classes are too few for the loss to fill it.
 
     Attributes:
-        data: as `read_retrieval` takes it.
-        network: of torchvision or timm, or `digits`: the trunk.
+        data: the pictures, as `read_retrieval` takes them.
+        network: the trunk, a network of torchvision or timm, or `digits`.
         loss: `triplet` or `npair`.
-        dimensions: of the embedding.
-        batch_size: pictures per step; fewer where there are too few classes for the loss to fill it.
-        workers: processes that read pictures.
-        size: side of the input in pixels; None for the network's own.
-        pretrained: start from the classifier's weights, not at random.
-        backbone: their file; None for the library's own download.
+        dimensions: the length of the embedding.
     """
 
     data: str
     network: str
     loss: str
-    dimensions: int = 128
-    batch_size: int = 32
-    workers: int = 0
-    size: int | None = None
-    pretrained: bool = True
-    backbone: Path | None = None
+    dimensions: int = field(default=128, kw_only=True)
+
+    def prepare(self, options: Options) -> Preparation:
+        """Read the pictures and build the network, as `Recipe.prepare` says."""
+        loaded = self._start(options.seed)
+        data = _distinct(read_retrieval(self.data, "train", seed=options.seed))
+        train, held_out = parted(data)
+        learnt = LabelledPictures(train, loaded.card, _jittered if data.name == "digits" else cropped)
+        options = replace(options, steps=options.steps or STEPS).checked()
+        task = self._task(loaded.model, learnt, LabelledPictures(held_out, loaded.card), options.seed)
+        card = replace(loaded.card, model=loaded.name, trained_on=data.classes)
+        return Preparation(task, options, partial(publish_with_card, card=card))
+
+    def _start(self, seed: int) -> LoadedModel:
+        """The network before its first step; its linear layer is drawn by the seed of the run."""
+        card = ModelCard(arguments={"dimensions": self.dimensions}, size=self.shape)
+        loaded = load(f"retrieval/{self.network}", weights=self.backbone, card=card, pretrained=self.pretrained)
+        with seeded(seed):
+            cast("nn.Linear", loaded.model.get_submodule("projection")).reset_parameters()
+        return loaded
+
+    def _task(self, model: nn.Module, learnt: "LabelledPictures", held_out: "LabelledPictures", seed: int) -> Task:
+        from l2caf.retrieval.losses import loss_named  # noqa: PLC0415  (an extra)
+
+        ranking = loss_named(self.loss)
+        if len(learnt) < self.batch_size:
+            raise TrainingError(f"batch size {self.batch_size}: expected at most the {len(learnt)} pictures there are")
+        batch_size = min(self.batch_size, ranking.per_class * len(set(learnt.labels)))
+        sampler = ranking.sampler(learnt.labels, batch_size, length=len(learnt), seed=seed)
+
+        def order(epoch: int) -> list[int]:
+            sampler.epoch = epoch
+            return list(sampler)
+
+        def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+            inputs, labels = batch
+            return ranking(model(inputs).float(), labels)
+
+        settings = {
+            "data": self.data, "network": self.network, "loss": self.loss, "dimensions": self.dimensions,
+            "size": self.size, "pretrained": self.pretrained,
+            "n_pictures": len(learnt), "n_validation": len(held_out),
+        }  # fmt: skip
+        metric: Metric = "cosine" if ranking.is_normalized else "euclidean"
+        return Task(
+            model, Feed(learnt, batch_size, seed, self.workers, order), loss,
+            partial(self._validate, items=held_out, metric=metric), merit="recall_error",
+            new_layers=(model.get_submodule("projection"),), settings=settings,
+        )  # fmt: skip
+
+    def _validate(self, model: nn.Module, items: "LabelledPictures", metric: Metric) -> dict[str, float]:
+        embeddings, labels = map(torch.cat, zip(*self.answers(model, items), strict=True))
+        if is_collapsed(embeddings):  # all pictures are equally near, so that none is retrieved
+            return {"recall_error": 1.0, "recall_at_1": 0.0}
+        recall = recall_at(embeddings, labels, ks=(1,), metric=metric)[1]
+        return {"recall_error": 1 - recall, "recall_at_1": recall}
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class LabelledPictures:
     """Pictures of a retrieval set as a network takes them, with their classes.
 
     Attributes:
-        pictures: of the set.
-        card: how to feed the network.
-        change: of a picture and the card; random where training.
+        pictures: pictures of the set.
+        card: how the network is fed.
+        change: turns a picture into the network's input, as the card says; it is random where the network learns.
     """
 
     pictures: Sequence[Picture]
     card: ModelCard
-    change: Callable[[Any, ModelCard], Float[Tensor, "3 h w"]] = plain
+    change: Callable[[Image.Image, ModelCard], Float[Tensor, "3 h w"]] = plain
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -95,48 +141,11 @@ class Pictures:
         return [picture.label for picture in self.pictures]
 
 
-def train_retrieval(
-    request: Request,
-    options: Options,
-    output: Path,
-    *,
-    resume: bool = False,
-    report: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
-) -> Result:
-    """Train one network.
-
-    Args:
-        request: what, from what.
-        options: how; with `steps` 0, the paper's 5000.
-        output: folder of the run.
-        resume: take up a run that stopped.
-        report: called with steps done and in all.
-
-    Returns:
-        What the run came to; its figure of merit is 1 - Recall@1. The weights lie in the folder.
-
-    Raises:
-        TrainingError: if the run cannot be started, taken up or go on.
-        DataError: if the data cannot be read, or leave nothing to rank.
-        WeightsError: if the weights to start from cannot be had.
-        ExtraMissingError: if pytorch-metric-learning is not installed.
-    """
-    loaded = _start(request, options.seed)
-    data = _distinct(read_retrieval(request.data, "train", seed=options.seed))
-    train, held_out = parted(data)
-    change = _jittered if data.name == "digits" else cropped
-    options = replace(options, steps=options.steps or STEPS).checked()
-    feed = Pictures(train, loaded.card, change), Pictures(held_out, loaded.card)
-    result = fit(_task(request, options, loaded.model, feed), options, output, resume=resume, report=report)
-    publish(output, replace(loaded.card, model=loaded.name, trained_on=data.classes))
-    return result
-
-
 def parted(data: RetrievalSet) -> tuple[list[Picture], list[Picture]]:
-    """What to learn from and what to validate on; classes of a single picture are left out.
+    """Divide training classes into pictures to learn from and pictures to validate on.
 
     Args:
-        data: the training classes.
+        data: the training classes; classes of a single picture are left out.
 
     Returns:
         Pictures to learn from and pictures to validate on.
@@ -167,7 +176,7 @@ def parted(data: RetrievalSet) -> tuple[list[Picture], list[Picture]]:
 
 
 def _distinct(data: RetrievalSet) -> RetrievalSet:
-    """The data without copies; says what is missing or left out."""
+    """The data without copies; the log says which pictures are missing or left out."""
     distinct, copies = data.without_copies()
     for what, which in (
         ("missing pictures", data.missing),
@@ -179,87 +188,13 @@ def _distinct(data: RetrievalSet) -> RetrievalSet:
     return distinct
 
 
-def embeddings_of(
-    model: nn.Module, items: Items, batch_size: int, workers: int = 0
-) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"]]:
-    """Embeddings and classes of pictures, on the CPU.
-
-    Args:
-        model: in eval mode.
-        items: pictures as it takes them, with their classes.
-        batch_size: pictures per pass.
-        workers: processes that read pictures.
-
-    Returns:
-        (n, d) float32, and (n,).
-    """
-    device = next(model.parameters()).device
-    found, labels = [], []
-    for inputs, classes in in_order(items, batch_size, workers):
-        with torch.no_grad():
-            found.append(model(inputs.to(device)).float().cpu())
-        labels.append(classes)
-    return torch.cat(found), torch.cat(labels)
-
-
-def _start(request: Request, seed: int) -> LoadedModel:
-    """The network before its first step."""
-    size = None if request.size is None else (request.size, request.size)
-    card = ModelCard(arguments={"dimensions": request.dimensions}, size=size)
-    loaded = load(f"retrieval/{request.network}", weights=request.backbone, card=card, pretrained=request.pretrained)
-    model: Any = loaded.model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model.projection.reset_parameters()
-    return loaded
-
-
-def _task(request: Request, options: Options, model: nn.Module, items: tuple[Pictures, Pictures]) -> Task:
-    from l2caf.retrieval.losses import loss_named  # noqa: PLC0415  (an extra)
-
-    learnt, held_out = items
-    ranking = loss_named(request.loss)
-    if len(learnt) < request.batch_size:
-        raise TrainingError(f"batch size {request.batch_size}: expected at most the {len(learnt)} pictures there are")
-    batch_size = min(request.batch_size, ranking.per_class * len(set(learnt.labels)))
-    sampler = ranking.sampler(learnt.labels, batch_size, length=len(learnt), seed=options.seed)
-
-    def order(epoch: int) -> list[int]:
-        sampler.epoch = epoch
-        return list(sampler)
-
-    def loss(model: nn.Module, batch: Any) -> Tensor:
-        inputs, labels = batch
-        return ranking(model(inputs).float(), labels)
-
-    validate = partial(
-        _validate, items=held_out, request=request, metric="cosine" if ranking.is_normalized else "euclidean"
-    )
-    return Task(
-        model, Feed(learnt, batch_size, options.seed, request.workers, order), loss, validate,
-        merit="recall_error", new_layers=(model.get_submodule("projection"),),
-        settings={
-            **{name: value for name, value in asdict(request).items() if name not in FREE},
-            "n_pictures": len(learnt), "n_validation": len(held_out),
-        },
-    )  # fmt: skip
-
-
-def _validate(model: nn.Module, items: Pictures, request: Request, metric: Any) -> dict[str, float]:
-    embeddings, labels = embeddings_of(model, items, request.batch_size, request.workers)
-    if is_collapsed(embeddings):  # nobody is nearest
-        return {"recall_error": 1.0, "recall_at_1": 0.0}
-    recall = recall_at(embeddings, labels, ks=(1,), metric=metric)[1]
-    return {"recall_error": 1 - recall, "recall_at_1": recall}
-
-
-def _jittered(picture: Any, card: ModelCard) -> Float[Tensor, "3 h w"]:
-    """A scene with its channels shuffled, slightly sheared and scaled."""
+def _jittered(picture: Image.Image, card: ModelCard) -> Float[Tensor, "3 h w"]:
+    """A scene as the network takes it, with its channels shuffled, slightly sheared and scaled."""
     return augmented(plain(picture, card)[None], DIGITS_JITTER)[0]
 
 
 def _last_fifth(members: list[Picture]) -> list[Picture]:
-    """Two pictures at least, if that leaves two to learn from."""
+    """The last fifth of a class and two pictures at least; none where fewer than two would be left to learn from."""
     count = max(2, len(members) // HELD_PICTURES)
     return members[-count:] if len(members) >= count + 2 else []
 
