@@ -137,9 +137,8 @@ def pretended(name: str, code: str, **known: object) -> dict[str, object]:
 
 def test_the_way_counts_calls_into_a_module_as_entries_and_coming_back_as_a_stay() -> None:
     second = pretended("second", "def go(x): return x.sum()\ndef idle(n): return n")
-    first = pretended(
-        "first", "def run(x): more(x)\ndef more(x): a.go(x); a.idle(3); a.go(x[:1])", a=SimpleNamespace(**second)
-    )
+    code = "def run(x): more(x)\ndef more(x): a.go(x); a.idle(3); a.go(x[:1])"
+    first = pretended("first", code, a=SimpleNamespace(**second))
     stays, again = followed(first["run"], torch.ones(2, 3))  # type: ignore[arg-type]
     assert stays == ["first", "second", "first", "second", "first"]
     assert again == ["second"]
