@@ -28,9 +28,9 @@ import torch
 from PIL import Image
 
 from benchmarks.measure import machine
+from l2caf.data.feeding import fed
 from l2caf.jobs.run import Local, Options, open_source, run
 from l2caf.jobs.run.inputs import Source
-from l2caf.jobs.run.loading import load_batches
 from l2caf.jobs.run.shards import batches_of
 from l2caf.models import LoadedModel, load
 
@@ -83,8 +83,9 @@ def plain(source: Source, loaded: LoadedModel, workers: int, device: torch.devic
     watch = Watch()
     classes: list[int] = []
     batches = batches_of(0, len(source), len(source), BATCH)
-    with torch.inference_mode():
-        for batch in load_batches(source, loaded.card, batches, workers=workers, device=device):
+    reading = fed(source, loaded.card.feeding, batches, workers=workers, device=device)
+    with reading as read, torch.inference_mode():
+        for batch in read:
             classes += loaded.model(batch.inputs).argmax(1).tolist()
             watch.tick(len(classes))
     return watch.stop()

@@ -2,7 +2,6 @@
 
 import tempfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -61,7 +60,7 @@ def explain(
     requests = [Request(file, wanted) for file in files]
     with progress() as report:
         result = run_explain(
-            requests, loaded, caf, output, overwrite=overwrite, animate=animate, report=partial(report, "pictures")
+            requests, loaded, caf, output, overwrite=overwrite, animate=animate, report=report("pictures")
         )
     for name, reason in result.skipped:
         typer.echo(f"skipped {name}: {reason}", err=True)

@@ -26,6 +26,7 @@ from l2caf.models import LoadedModel, ModelCard, load
 from l2caf.models.card import Fit
 from l2caf.models.zoo import parse_arguments
 from l2caf.objectives import Others
+from l2caf.progress import Reports
 
 
 class RateColumn(ProgressColumn):
@@ -62,16 +63,16 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars on stderr.
+def progress() -> Iterator[Reports]:
+    """Draw progress bars on stderr while the body runs.
 
     Yields:
-        What to call with what is under way, how much is done and how much there is.
+        A function from the name of a job, which stands before its bar, to the report that moves the bar.
     """
     bars = Progress(*PROGRESS, console=Console(stderr=True))
     tasks: dict[str, TaskID] = {}
 
-    def report(what: str, done: int, total: int) -> None:
+    def move(what: str, done: int, total: int) -> None:
         if not tasks:
             bars.start()
         if what not in tasks:
@@ -79,7 +80,7 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
         bars.update(tasks[what], completed=done, total=total)
 
     try:
-        yield report
+        yield lambda what: partial(move, what)
     finally:
         if tasks:  # bars that never began would end in an empty line
             bars.stop()

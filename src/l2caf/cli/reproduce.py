@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +40,7 @@ def figure9(
     from l2caf.experiments.figure9 import figure9 as make_figure9  # noqa: PLC0415  (an extra)
 
     with progress() as report:
-        rows = make_figure9(output, weights=weights, joint=joint, report=partial(report, "training"))
+        rows = make_figure9(output, weights=weights, joint=joint, report=report("training"))
     table = Lines("event", "loss", "loss of the uniform filter")
     for event, loss, uniform in rows:
         table.add_row(event, f"{loss:.3g}", f"{uniform:.3g}")

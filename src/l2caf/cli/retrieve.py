@@ -1,6 +1,5 @@
 """Commands for embedding networks."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +29,7 @@ def retrieve(
     """Find the pictures of a folder that are most like one, and what makes them so."""
     options = Options(k, metric, layer, cache, batch_size, workers, overwrite)
     with progress() as report:
-        found = run_retrieve(query, gallery, network(), output, options, report=partial(report, "pictures"))
+        found = run_retrieve(query, gallery, network(), output, options, report=report("pictures"))
     notes = [found.note] * bool(found.note) + [f"left out {file}: a copy" for file in found.copies]
     for line in [*notes, *(f"skipped {name}: {reason}" for name, reason in found.skipped)]:
         typer.echo(line, err=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -75,7 +74,7 @@ def run(
     else:
         chosen = Local(workers, str(loaded.device), threads)
     with progress() as report:
-        outcome = run_all(pictures, loaded, output, options, engine=chosen, report=partial(report, "pictures"))
+        outcome = run_all(pictures, loaded, output, options, engine=chosen, report=report("pictures"))
     if outcome.n_failures:
         typer.echo(
             f"{outcome.n_failures} of {outcome.n_pictures} pictures failed: {output / 'errors.parquet'}", err=True

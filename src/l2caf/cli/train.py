@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,7 +61,7 @@ def wsol(
     request = Request(dataset, network(arch, method), epochs, **asked.feeding)
     options = Options(steps, learning_rate, **asked.running)
     with progress() as report:
-        result = run_training(request, options, output, resume=asked.resume, report=partial(report, "steps"))
+        result = run_training(request, options, output, resume=asked.resume, report=report("steps"))
     typer.echo(f"top-1 error {result.best:.2%} at step {result.best_step}")
     typer.echo(str(output / WEIGHTS))
 
@@ -90,6 +89,6 @@ def retrieval(
     request = Request(dataset, arch, loss, dimensions, **asked.feeding)
     options = Options(steps, learning_rate, optimiser="adamw", **asked.running)
     with progress() as report:
-        result = train_retrieval(request, options, output, resume=asked.resume, report=partial(report, "steps"))
+        result = train_retrieval(request, options, output, resume=asked.resume, report=report("steps"))
     typer.echo(f"Recall@1 {1 - result.best:.1%} at step {result.best_step}, on pictures that were not learnt from")
     typer.echo(str(output / WEIGHTS))

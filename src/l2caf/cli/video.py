@@ -35,7 +35,7 @@ def video(
     caf = L2CAF(loaded.model, layer, objective=ClassSpecific(others), joint=joint)
     run = partial(explain_film, sampling=Sampling(frames, clips, parse_target(target)), overwrite=overwrite)
     with progress() as report:
-        folder = run(path, loaded, caf, output, report=report)
+        folder = run(path, loaded, caf, output, report=report("frames"))
     typer.echo(str(folder / "attention.mp4"))
 
 

@@ -1,6 +1,5 @@
 """Figure 9: attention of a recurrent retrieval network at every time step, one clip a row."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +9,7 @@ from jaxtyping import UInt8
 from l2caf.attention import L2CAF
 from l2caf.data.digit_clips import CLASSES, Clip, DigitClips
 from l2caf.models.clips import ClipEmbedder
+from l2caf.progress import Report, silent
 from l2caf.recipes.clips import WEIGHTS, as_inputs, default_options, train_clips, trained
 from l2caf.video import frame_maps
 from l2caf.viz.film import contoured
@@ -23,7 +23,7 @@ def figure9(
     *,
     weights: Path | None = None,
     joint: bool = False,
-    report: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    report: Report = silent,
 ) -> list[tuple[str, float, float]]:
     """Draw the figure.
 

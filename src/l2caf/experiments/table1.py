@@ -4,7 +4,7 @@ On ImageNet's validation set by the box rule of CAM's code, as there; or on Digi
 three seeds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from l2caf.data.boxed import BoxedSet, read_boxed
 from l2caf.data.boxed_digits import boxed_digits
 from l2caf.experiments.tables import Comparison, Row, as_markdown, evaluate, rows_of, write
 from l2caf.models import load
+from l2caf.progress import Reports, all_silent
 
 # Top-1 and Top-5 of classification, then of localisation; the paper's ResNet is V2, torchvision's is V1.
 PAPER: Final = {
@@ -34,7 +35,7 @@ def table1(
     *,
     networks: Sequence[str] = ("googlenet", "resnet50", "densenet161"),
     rules: Sequence[str] = ("cam-code", "cam-paper"),
-    report: Callable[[str, int, int], None] = lambda what, done, total: None,  # noqa: ARG005
+    report: Reports = all_silent,
 ) -> list[Row]:
     """The table, and its files in a folder; a run that stopped is taken up.
 
@@ -43,7 +44,7 @@ def table1(
         output: a folder for maps and results.
         networks: torchvision names; without meaning for digits, which have the embedded network.
         rules: protocols; the paper's is `cam-code`.
-        report: called with what is under way, pictures done and in all.
+        report: gives, for each evaluation by name, what is called with the pictures done and in all.
 
     Returns:
         A row per network, protocol and method.
@@ -55,7 +56,7 @@ def table1(
         runs = []
         for label, boxed in sets:
             folder = output / f"{name.replace('/', '-')}{label}"
-            runs.append(evaluate(boxed, loaded, folder, Comparison(METHODS, rules), partial(report, name)))
+            runs.append(evaluate(boxed, loaded, folder, Comparison(METHODS, rules), report(name)))
         rows += rows_of(name, runs, partial(_paper, name))
     write(rows, output, "table1", as_markdown(rows))
     return rows

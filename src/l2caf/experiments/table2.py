@@ -25,6 +25,7 @@ from l2caf.experiments.tables import (
     write,
 )
 from l2caf.models import LoadedModel, load, wsol
+from l2caf.progress import Reports, all_silent
 from l2caf.recipes.wsol import Request, train_wsol
 from l2caf.training import Options
 from l2caf.training.options import usable
@@ -53,15 +54,13 @@ DIGIT_SCENES: Final = 300
 SEEDS: Final = (0, 1, 2)
 DIGIT_OPTIONS: Final = Options(steps=200, learning_rate=0.01)  # from the embedded weights, four epochs
 
-Report = Callable[[str, int, int], None]
-
 
 def table2(
     data: str,
     output: Path,
     plan: Plan | None = None,
     *,
-    report: Report = lambda what, done, total: None,  # noqa: ARG005
+    report: Reports = all_silent,
 ) -> list[Row]:
     """The table, and its files in a folder; a run that stopped is taken up.
 
@@ -69,7 +68,7 @@ def table2(
         data: `cub:ROOT`, `ilsvrc:ROOT`, or `digits`.
         output: a folder for trained networks, maps and results.
         plan: what it is made of.
-        report: called with what is under way, done and in all.
+        report: gives, for each training and evaluation by name, what is called with how much is done and in all.
 
     Returns:
         A row per network and method.
@@ -96,7 +95,7 @@ def table2(
             make = partial(trained, train, output / "training" / label, report)
             loaded = _loaded(network, plan.weights, make)
             loaded.model.to(plan.device)
-            runs.append(evaluate(boxed, loaded, output / "maps" / label, comparison, partial(report, label)))
+            runs.append(evaluate(boxed, loaded, output / "maps" / label, comparison, report(label)))
         rows += rows_of(f"wsol/{network}", runs, partial(_paper, name, network))
         write(rows, output, "table2", as_markdown(rows))
     return rows

@@ -6,7 +6,7 @@ class and its box is right. Networks whose weights are not given are trained fir
 """
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from l2caf.errors import DataError
 from l2caf.evaluation.judge import Evaluation, Judged, embeddings_of
 from l2caf.experiments.tables import Comparison, Plan, evaluate, given_weights, line, set_named, trained, write
 from l2caf.models import LoadedModel, load
+from l2caf.progress import Report, Reports, all_silent
 from l2caf.recipes.retrieval import RATE, STEPS, Request, train_retrieval
 from l2caf.retrieval import nmi
 from l2caf.retrieval.search import Metric
@@ -50,8 +51,6 @@ DIGIT_SCENES: Final = 300
 SEEDS: Final = (0, 1, 2)
 DIGIT_OPTIONS: Final = Options(steps=120, learning_rate=1e-3, optimiser="adamw", save_every=40)
 DIGIT_DATA: Final = "digits:800"
-
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ def table3(
     plan: Plan | None = None,
     *,
     losses: Sequence[str] = LOSSES,
-    report: Report = lambda what, done, total: None,  # noqa: ARG005
+    report: Reports = all_silent,
 ) -> list[Row]:
     """The table, and its files in a folder; a run that stopped is taken up.
 
@@ -123,7 +122,7 @@ def table3(
         output: a folder for trained networks, maps and results.
         plan: what it is made of; its networks are trunks.
         losses: of training.
-        report: called with what is under way, done and in all.
+        report: gives, for each training and evaluation by name, what is called with how much is done and in all.
 
     Returns:
         A row per network, loss, method and protocol.
@@ -150,7 +149,7 @@ def table3(
                 loaded = load(f"retrieval/{network}", weights=weights)
                 loaded.model.to(plan.device)
                 _refuse_test_classes(loaded, boxed, weights)
-                runs.append(_judged(boxed, loaded, output / "maps" / label, METRICS[loss], partial(report, label)))
+                runs.append(_judged(boxed, loaded, output / "maps" / label, METRICS[loss], report(label)))
             rows += _rows(name, network, loss, runs)
             write(rows, output, "table3", as_markdown(rows))
     return rows
@@ -178,9 +177,7 @@ def _refuse_test_classes(loaded: LoadedModel, boxed: BoxedSet, weights: Path) ->
         )
 
 
-def _judged(
-    boxed: BoxedSet, loaded: LoadedModel, folder: Path, metric: Metric, report: Callable[[int, int], None]
-) -> _Run:
+def _judged(boxed: BoxedSet, loaded: LoadedModel, folder: Path, metric: Metric, report: Report) -> _Run:
     evaluation = evaluate(boxed, loaded, folder, Comparison(METHODS, RULES, predictions="none", metric=metric), report)
     outputs = embeddings_of(folder, boxed)
     embeddings = torch.from_numpy(np.stack(list(outputs.values())))

@@ -4,7 +4,6 @@ import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from l2caf.evaluation.judge import Evaluation, judge
 from l2caf.evaluation.maps import Predictions, write_maps
 from l2caf.methods.registry import methods
 from l2caf.models import LoadedModel
+from l2caf.progress import Report, Reports
 from l2caf.retrieval.search import Metric
 from l2caf.training import Options
 
@@ -103,7 +103,7 @@ def evaluate(
     loaded: LoadedModel,
     folder: Path,
     comparison: Comparison,
-    report: Callable[[int, int], None],
+    report: Report,
 ) -> Evaluation:
     """Maps of a data set by several methods, judged by several rules; a run that stopped is taken up.
 
@@ -177,9 +177,9 @@ def set_named(data: str, known: Sequence[str]) -> str:
     return name
 
 
-def trained(train: Callable[..., Any], folder: Path, report: Callable[[str, int, int], None]) -> Path:
+def trained(train: Callable[..., Any], folder: Path, report: Reports) -> Path:
     """The weights that a training leaves in a folder, where it is taken up if it stopped."""
-    train(output=folder, resume=True, report=partial(report, f"train {folder.name}"))
+    train(output=folder, resume=True, report=report(f"train {folder.name}"))
     return folder / WEIGHTS
 
 

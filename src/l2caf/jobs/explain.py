@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from l2caf.attention.targets import Target
 from l2caf.data.pictures import Region, prepare, read_picture
 from l2caf.errors import DataError
 from l2caf.models import LoadedModel
+from l2caf.progress import Report, silent
 from l2caf.solvers import Descent
 from l2caf.viz.animation import frames, write_gif, write_mp4
 from l2caf.viz.panels import Framing, panel, shown
@@ -59,7 +60,7 @@ def explain(  # noqa: PLR0913  (what, with what, whereto; the rest by keyword)
     *,
     overwrite: bool = False,
     animate: bool = False,
-    report: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    report: Report = silent,
 ) -> Explained:
     """Explain pictures and write overlays, filters and a page, whole or not at all.
 

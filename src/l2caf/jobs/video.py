@@ -5,7 +5,6 @@ strip and the GIF, stay in memory.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -26,6 +25,7 @@ from l2caf.data.pictures import prepare, seen
 from l2caf.errors import DataError
 from l2caf.jobs.feeding import check_takes
 from l2caf.models import LoadedModel
+from l2caf.progress import Report, silent
 from l2caf.video.maps import frame_maps
 from l2caf.viz.animation import write_gif
 from l2caf.viz.film import Write, contoured, even, mp4
@@ -36,7 +36,6 @@ BATCH: Final = 8  # frames that a network of pictures sees at once
 STRIP, GIF = 6, 48  # pictures in the film strip and the GIF
 GIF_PX: Final = 240
 LONGEST_SHOWN_S: Final = 2.0  # in the film that is written
-Report = Callable[[str, int, int], None]
 logger = logging.getLogger("l2caf")
 
 
@@ -100,7 +99,7 @@ def explain_film(  # noqa: PLR0913  (what, with what, whereto; the rest by keywo
     *,
     sampling: Sampling = Sampling(),
     overwrite: bool = False,
-    report: Report = lambda what, done, total: None,  # noqa: ARG005
+    report: Report = silent,
 ) -> Path:
     """Explain a film and write it under its attention, whole or not at all.
 
@@ -111,7 +110,7 @@ def explain_film(  # noqa: PLR0913  (what, with what, whereto; the rest by keywo
         output: a folder that does not exist yet.
         sampling: which frames, and what is asked of them.
         overwrite: replace an earlier result there.
-        report: called with what is under way, how much is done, and how much there is.
+        report: called with the number of frames done and in all.
 
     Returns:
         The folder: attention.mp4, attention.gif, filmstrip.png, filters.npz, manifest.json.
@@ -132,7 +131,7 @@ def explain_film(  # noqa: PLR0913  (what, with what, whereto; the rest by keywo
             explain = _Explainer(loaded, caf, sampling, kept, write)
             while part := list(islice(frames, sampling.per_clip(loaded))):
                 explain(part)
-                report("frames", len(kept.times), len(times))
+                report(len(kept.times), len(times))
         if len(kept.times) < len(times):
             logger.warning("%s is damaged: of %d frames chosen, %d can be read", path, len(times), len(kept.times))
         write_gif(folder / "attention.gif", kept.small)

@@ -7,7 +7,7 @@ and the embedding, by semi-hard triplets. A run takes a few minutes on one core.
 """
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from l2caf.data.digit_clips import DigitClips
 from l2caf.data.digit_scenes import Split
 from l2caf.models.clips import ClipEmbedder
 from l2caf.models.embedded import digits
+from l2caf.progress import Report, silent
 from l2caf.retrieval import nmi, recall_at
 from l2caf.retrieval.losses import loss_named
 from l2caf.training import Feed, Options, Result, Task, fit
@@ -93,7 +94,7 @@ def train_clips(
     *,
     resume: bool = False,
     lengths: Mapping[Split, int] = LENGTHS,
-    report: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    report: Report = silent,
 ) -> Result:
     """Train one network; its weights lie in the folder as `clips.safetensors`.
 

@@ -21,6 +21,7 @@ from l2caf.data.digit_scenes import DigitScenes
 from l2caf.data.retrieval_sets import DIGITS, Picture, RetrievalSet, drawn_pictures, read_retrieval
 from l2caf.errors import DataError, TrainingError
 from l2caf.models import LoadedModel, ModelCard, load
+from l2caf.progress import Report, silent
 from l2caf.recipes.digits import augmented
 from l2caf.recipes.wsol import publish
 from l2caf.recipes.wsol_data import DIGITS_JITTER, cropped, plain
@@ -101,7 +102,7 @@ def train_retrieval(
     output: Path,
     *,
     resume: bool = False,
-    report: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    report: Report = silent,
 ) -> Result:
     """Train one network.
 

@@ -5,7 +5,6 @@ that `l2caf evaluate --model wsol/digits-adl --weights RUN/weights.safetensors` 
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from l2caf.errors import TrainingError, nearest
 from l2caf.models import ModelCard, load, wsol
 from l2caf.models.wsol.networks import new_layers, parts
 from l2caf.models.wsol.trunks import BACKBONES
+from l2caf.progress import Report, silent
 from l2caf.recipes.wsol_data import Trees, read_trees
 from l2caf.training import Feed, Options, Result, Task, fit
 from l2caf.training.feed import Items, in_order
@@ -84,7 +84,7 @@ def train_wsol(
     output: Path,
     *,
     resume: bool = False,
-    report: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    report: Report = silent,
 ) -> Result:
     """Train one network.
 

@@ -39,8 +39,8 @@ def test_run_show_and_report_from_the_command_line(l2caf: Call, scenes: Path, tm
 
     code, _, err = l2caf(*run, "--targets", "top1")
     assert code == 2
-    assert "targets: top2 there, top1 here" in err
-    assert "compare: gradcam there, None here" in err
+    assert "targets was 'top2', is 'top1'" in err
+    assert "compare was 'gradcam', is not given" in err
 
     code, _, err = l2caf("show", folder, "--row", 7, "-o", tmp_path / "row.png")
     assert code == 0

@@ -19,19 +19,13 @@ import torch
 
 from l2caf.attention import Attention
 from l2caf.errors import RunError, StorageError
-from l2caf.jobs.run.claim import FORMAT, claimed
 from l2caf.jobs.run.inputs import Source
 from l2caf.jobs.run.options import Options, settings_of
-from l2caf.jobs.run.shards import all_failures, finished, n_shards, write_errors
+from l2caf.jobs.run.shards import FOLDER, FORMAT, SHARDS, all_failures, finished, n_shards, sweep, write_errors
 from l2caf.jobs.run.work import Job, maps_of, probe, write_shards
 from l2caf.models import LoadedModel
-
-Report = Callable[[int, int], None]
-
-
-def _silent(done: int, total: int) -> None:
-    """Report nothing."""
-    del done, total
+from l2caf.progress import Report, silent
+from l2caf.storage import claimed
 
 
 @runtime_checkable
@@ -46,8 +40,8 @@ class Engine(Protocol):
     def threads(self) -> int | None:
         """CPU threads of each process that computes; None for torch's own choice."""
 
-    def work(self, job: Job, shards: Sequence[int], report: Callable[[int], None]) -> None:
-        """Write shards, in any order, and report the number of pictures done since the last report."""
+    def work(self, job: Job, shards: Sequence[int], advance: Callable[[int], None]) -> None:
+        """Write shards, in any order, and call `advance` with the number of pictures done since its last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +58,9 @@ class Local:
     device: str = "cpu"
     threads: int | None = None
 
-    def work(self, job: Job, shards: Sequence[int], report: Callable[[int], None]) -> None:
+    def work(self, job: Job, shards: Sequence[int], advance: Callable[[int], None]) -> None:
         """As `Engine.work`."""
-        write_shards(job, shards, workers=self.workers, report=report)
+        write_shards(job, shards, workers=self.workers, advance=advance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +85,7 @@ def run(
     options: Options = Options(),  # noqa: B008  (frozen)
     *,
     engine: Engine = Local(),
-    report: Report = _silent,
+    report: Report = silent,
 ) -> Outcome:
     """Find the maps of every picture of a source; if the folder holds the beginning of this run, the rest of them.
 
@@ -121,7 +115,9 @@ def run(
         "given": str(source.given), "grid": list(attention.grid), "input_size": list(attention.input_size),
         "labels": list(loaded.card.labels or ()), "threads": engine.threads or torch.get_num_threads(),
     }  # fmt: skip
-    with claimed(folder, manifest) as begun:
+    with claimed(folder, manifest, what="run of l2caf", results=SHARDS, parts=("settings", "inputs")) as begun:
+        (folder / FOLDER).mkdir(exist_ok=True)
+        sweep(folder)
         job = Job(source, loaded, options, folder, attention.grid, begun.get("threads", manifest["threads"]))
         _work(job, engine, report)
         return Outcome(folder, len(source), write_errors(folder))

@@ -57,13 +57,13 @@ class OnRay:
         """As `Engine.threads`: one for each CPU of an actor."""
         return max(1, int(self.cpus))
 
-    def work(self, job: Job, shards: Sequence[int], report: Callable[[int], None]) -> None:
+    def work(self, job: Job, shards: Sequence[int], advance: Callable[[int], None]) -> None:
         """As `Engine.work`.
 
         Args:
             job: what to do; its input and folder are where every machine of the cluster finds them.
             shards: which to write.
-            report: called when a shard is written.
+            advance: called with the number of a shard's pictures when the shard is written.
 
         Raises:
             RunError: if the cluster is not there, or the run cannot go on.
@@ -71,7 +71,7 @@ class OnRay:
         """
         started = self._connect()
         try:
-            self._map(job, shards, report)
+            self._map(job, shards, advance)
         finally:
             if started:
                 ray.shutdown()
@@ -87,7 +87,7 @@ class OnRay:
             raise RunError(f"there is no Ray cluster at {self.address}: {error}") from error
         return True
 
-    def _map(self, job: Job, shards: Sequence[int], report: Callable[[int], None]) -> None:
+    def _map(self, job: Job, shards: Sequence[int], advance: Callable[[int], None]) -> None:
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         job = replace(job, loaded=replace(job.loaded, model=job.loaded.model.cpu()))
@@ -105,7 +105,7 @@ class OnRay:
             for row in written.iter_rows():
                 if row["fault"]:
                     raise (StorageError if row["kind"] == "StorageError" else RunError)(row["fault"])
-                report(int(row["pictures"]))
+                advance(int(row["pictures"]))
         except ray.exceptions.RayError as error:
             raise RunError(f"Ray could not do the work: {_cause(error)}") from error
 

@@ -17,9 +17,8 @@ from PIL import Image
 from l2caf import pictures, storage
 from l2caf.errors import DataError, ExtraMissingError, RunError, StorageError
 from l2caf.jobs.run.archives import open_source
-from l2caf.jobs.run.claim import FORMAT
 from l2caf.jobs.run.inputs import Source
-from l2caf.jobs.run.shards import all_failures, finished, readable, shard_file
+from l2caf.jobs.run.shards import FORMAT, all_failures, finished, readable, shard_file
 
 KEYS: Final = {"settings", "inputs", "given", "grid", "labels"}  # of a manifest, read here
 SHOWN_PX: Final = 1024  # pictures are drawn no larger

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,9 +13,9 @@ from PIL import Image
 
 from l2caf import pictures
 from l2caf.attention import Attention
+from l2caf.data.feeding import Batch, Feeding
 from l2caf.evaluation import Frame
 from l2caf.evaluation import boxes as boxes_of
-from l2caf.jobs.run.loading import Loaded
 from l2caf.jobs.run.options import Options
 
 QUALITY: Final = 85  # of overlays, as JPEG
@@ -26,14 +26,14 @@ class Found:
     """What was found of a batch of b pictures with k maps each, on the CPU.
 
     Attributes:
-        loaded: the batch; its inputs are gone unless overlays are wanted.
+        batch: the pictures; their inputs are gone unless overlays are wanted.
         filters: (b, k, *grid) float32.
         columns: (b, k) arrays by column name.
         certificates: b rows of k words.
         input_size: of the network.
     """
 
-    loaded: Loaded
+    batch: Batch
     filters: Float[np.ndarray, "b k *grid"]
     columns: dict[str, np.ndarray]
     certificates: Sequence[Sequence[str]]
@@ -67,11 +67,11 @@ def schema(options: Options, grid: Sequence[int]) -> pa.Schema:
     return pa.schema(columns | {name: kind for name, kind in products.items() if name in options.what})
 
 
-def found_of(loaded: Loaded, attention: Attention, agreement: torch.Tensor | None, *, keep_inputs: bool) -> Found:
+def found_of(batch: Batch, attention: Attention, agreement: torch.Tensor | None, *, keep_inputs: bool) -> Found:
     """What is kept of a batch's maps, brought to the CPU.
 
     Args:
-        loaded: the batch.
+        batch: the pictures.
         attention: its maps.
         agreement: (b, k) with a second method, or None.
         keep_inputs: whether overlays will be drawn.
@@ -92,37 +92,32 @@ def found_of(loaded: Loaded, attention: Attention, agreement: torch.Tensor | Non
     if attention.call is not None:
         columns["call"] = np.tile(np.array(attention.call), (b, 1))
     words = [[certificate.label for certificate in row] for row in attention.certificate]
-    shown = loaded if keep_inputs else Loaded(
-        loaded.batch, None, loaded.numbers, loaded.paths, loaded.sizes, loaded.regions
-    )  # fmt: skip
-    return Found(shown, attention.filter.float().cpu().numpy(), columns, words, attention.input_size)
+    kept = batch if keep_inputs else replace(batch, inputs=None)
+    return Found(kept, attention.filter.float().cpu().numpy(), columns, words, attention.input_size)
 
 
-def as_table(
-    found: Found, options: Options, columns: pa.Schema, mean: Sequence[float], std: Sequence[float]
-) -> pa.Table:
+def as_table(found: Found, options: Options, columns: pa.Schema, feeding: Feeding) -> pa.Table:
     """Rows of a batch.
 
     Args:
         found: what was found.
         options: which products are kept.
         columns: of the run.
-        mean: of the network's preprocessing, to show what it was shown.
-        std: likewise.
+        feeding: how the network was fed, to draw what it was shown.
 
     Returns:
         b * k rows, pictures major.
     """
-    loaded, (b, k) = found.loaded, found.filters.shape[:2]
+    batch, (b, k) = found.batch, found.filters.shape[:2]
     per_picture = {
-        "index": loaded.numbers, "path": loaded.paths, "width": [size[0] for size in loaded.sizes],
-        "height": [size[1] for size in loaded.sizes], "region": [list(region) for region in loaded.regions],
+        "index": batch.numbers, "path": batch.paths, "width": [size[0] for size in batch.sizes],
+        "height": [size[1] for size in batch.sizes], "region": [list(region) for region in batch.regions],
     }  # fmt: skip
     values: dict[str, Any] = {name: [one for one in many for _ in range(k)] for name, many in per_picture.items()}
     values["rank"] = list(range(k)) * b
     values["certificate"] = [word for row in found.certificates for word in row]
     values |= {name: array.reshape(-1) for name, array in found.columns.items()}
-    values |= _products(found, options, mean, std)
+    values |= _products(found, options, feeding)
     return pa.table([_array(values.get(field.name), field.type, b * k) for field in columns], schema=columns)
 
 
@@ -134,7 +129,7 @@ def _array(values: Any, kind: Any, n: int) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _products(found: Found, options: Options, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+def _products(found: Found, options: Options, feeding: Feeding) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if "filter" in options.what:
         values["filter"] = found.filters.astype(np.float16)
@@ -143,27 +138,27 @@ def _products(found: Found, options: Options, mean: Sequence[float], std: Sequen
     maps = torch.from_numpy(found.filters).abs()
     heat = pictures.normalized(pictures.resize(maps, found.input_size)).numpy()
     if "box" in options.what:
-        values["box"] = _boxes(heat, found.loaded, options.threshold)
+        values["box"] = _boxes(heat, found.batch, options.threshold)
     if "heatmap" in options.what:
         values["heatmap"] = [_png(one) for row in heat for one in row]
     if "overlay" in options.what:
-        shown = _shown(found.loaded, mean, std)
+        shown = _shown(found.batch, feeding)
         values["overlay"] = [_jpeg(pictures.overlay(shown[i], one)) for i, row in enumerate(heat) for one in row]
     return values
 
 
-def _boxes(heat: Float[np.ndarray, "b k h w"], loaded: Loaded, threshold: float) -> list[list[float] | None]:
-    frames = [Frame(size, region) for size, region in zip(loaded.sizes, loaded.regions, strict=True)]
+def _boxes(heat: Float[np.ndarray, "b k h w"], batch: Batch, threshold: float) -> list[list[float] | None]:
+    frames = [Frame(size, region) for size, region in zip(batch.sizes, batch.regions, strict=True)]
     found = (boxes_of(one, threshold, frame=frames[i]) for i, row in enumerate(heat) for one in row)
     return [box[0].tolist() if len(box) else None for box in found]
 
 
-def _shown(loaded: Loaded, mean: Sequence[float], std: Sequence[float]) -> UInt8[np.ndarray, "b h w 3"]:
+def _shown(batch: Batch, feeding: Feeding) -> UInt8[np.ndarray, "b h w 3"]:
     """What the network was shown, as pixels."""
-    if loaded.inputs is None:
+    if batch.inputs is None:
         return np.zeros((0, 1, 1, 3), dtype=np.uint8)
-    scale, offset = (torch.tensor(list(values)).view(1, -1, 1, 1) for values in (std, mean))
-    values = loaded.inputs.cpu() * scale + offset
+    scale, offset = (torch.tensor(feeding[name]).view(1, -1, 1, 1) for name in ("std", "mean"))
+    values = batch.inputs.cpu() * scale + offset
     return (values.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 

@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from l2caf import storage
+from l2caf.data.feeding import Failure, in_turn
 from l2caf.errors import StorageError
-from l2caf.jobs.run.loading import Batch, Failure
 
+FORMAT: Final = "l2caf.run/1"  # of a run's manifest
 FOLDER: Final = "shards"
+SHARDS: Final = f"{FOLDER}/*.parquet"
 NAME: Final = re.compile(r"\d{8,}\.parquet")
 ERRORS: Final = "errors.parquet"
 REPEATING: Final = ("path", "certificate", "target", "prediction")  # a dictionary of floats only costs space
@@ -34,7 +36,7 @@ def shard_file(folder: Path, shard: int) -> Path:
 
 def finished(folder: Path) -> set[int]:
     """Numbers of the shards that are written."""
-    return {int(file.stem) for file in (folder / FOLDER).glob("*.parquet") if NAME.fullmatch(file.name)}
+    return {int(file.stem) for file in folder.glob(SHARDS) if NAME.fullmatch(file.name)}
 
 
 def sweep(folder: Path) -> None:
@@ -49,10 +51,9 @@ def n_shards(n_pictures: int, shard_size: int) -> int:
     return -(-n_pictures // shard_size)
 
 
-def batches_of(shard: int, n_pictures: int, shard_size: int, batch_size: int) -> list[Batch]:
-    """The batches of a shard: the same ones in every run, so that rounding is the same too."""
-    first, last = shard * shard_size, min(n_pictures, (shard + 1) * shard_size)
-    return [(shard, start, min(batch_size, last - start)) for start in range(first, last, batch_size)]
+def batches_of(shard: int, n_pictures: int, shard_size: int, batch_size: int) -> list[range]:
+    """Picture numbers of each batch of a shard: the same ones in every run, so that rounding is the same too."""
+    return in_turn(range(shard * shard_size, min(n_pictures, (shard + 1) * shard_size)), batch_size)
 
 
 def write_shard(

@@ -16,9 +16,9 @@ import pyarrow as pa
 import torch
 
 from l2caf.attention import L2CAF, Attention
+from l2caf.data.feeding import Batch, Failure, fed
 from l2caf.errors import FeatureError, OutputError, RunError
 from l2caf.jobs.run.inputs import Source
-from l2caf.jobs.run.loading import Failure, Loaded, deaths_wait, load_batches
 from l2caf.jobs.run.options import PEERS, Options
 from l2caf.jobs.run.rows import Found, agreement_of, as_table, found_of, schema, targets_for
 from l2caf.jobs.run.shards import batches_of, write_shard
@@ -64,25 +64,22 @@ def maps_of(caf: L2CAF, inputs: Any, options: Options) -> tuple[Attention, torch
         return attention, agreement_of(attention.filter, other.map)
 
 
-def _silent(done: int) -> None:
-    """Report nothing."""
-    del done
-
-
-def write_shards(job: Job, shards: Sequence[int], *, workers: int = 0, report: Callable[[int], None] = _silent) -> None:
+def write_shards(
+    job: Job, shards: Sequence[int], *, workers: int = 0, advance: Callable[[int], None] = lambda _: None
+) -> None:
     """Find the maps of some shards and write them.
 
     Args:
         job: what to do.
         shards: their numbers; they are written in this order.
         workers: processes that read pictures; 0 reads in this one.
-        report: called with the number of pictures done since it was last called.
+        advance: called with the number of pictures done since it was last called.
 
     Raises:
         RunError: if the run cannot go on.
         StorageError: if a shard cannot be written; those before it are.
     """
-    options, device = job.options, job.loaded.device
+    options = job.options
     caf = options.explainer(job.loaded.model)
     batches = [
         batch
@@ -90,13 +87,13 @@ def write_shards(job: Job, shards: Sequence[int], *, workers: int = 0, report: C
         for batch in batches_of(shard, len(job.source), options.shard_size, options.batch_size)
     ]
     writing = _Writing(job)
-    loader = load_batches(job.source, job.loaded.card, batches, workers=workers, device=device)
-    with deaths_wait(), _same_kernels(job.threads), _in_background() as later:
+    reading = fed(job.source, job.loaded.card.feeding, batches, workers=workers, device=job.loaded.device)
+    with reading as read, _same_kernels(job.threads), _in_background() as later:
         caf(probe(job.loaded), options.targets)
-        for loaded in loader:
-            found, failures = _explain(caf, loaded, options)
-            later(writing.add, loaded, found, failures)
-            report(loaded.batch[2])
+        for batch in read:
+            found, failures = _explain(caf, batch, options)
+            later(writing.add, batch, found, failures)
+            advance(len(batch.asked))
 
 
 @contextmanager
@@ -150,39 +147,41 @@ class _Writing:
         self.tables: list[pa.Table] = []
         self.failures: list[Failure] = []
 
-    def add(self, loaded: Loaded, found: Sequence[Found], failures: Sequence[Failure]) -> None:
+    def add(self, batch: Batch, found: Sequence[Found], failures: Sequence[Failure]) -> None:
         """Take a batch, and write the shard if it is its last."""
-        job, feeding = self.job, self.job.loaded.card.feeding
+        job, size = self.job, self.job.options.shard_size
         self.failures += failures
-        self.tables += [as_table(one, job.options, self.columns, feeding["mean"], feeding["std"]) for one in found]
-        shard, first, count = loaded.batch
-        if first + count >= min(len(job.source), (shard + 1) * job.options.shard_size):
+        self.tables += [as_table(one, job.options, self.columns, job.loaded.card.feeding) for one in found]
+        shard, end = batch.asked[0] // size, batch.asked[-1] + 1
+        if end == min(len(job.source), (shard + 1) * size):
             write_shard(job.folder, shard, self.tables, self.columns, sorted(self.failures, key=lambda one: one.number))
             self.tables, self.failures = [], []
 
 
-def _explain(caf: L2CAF, loaded: Loaded, options: Options) -> tuple[list[Found], list[Failure]]:
+def _explain(caf: L2CAF, batch: Batch, options: Options) -> tuple[list[Found], list[Failure]]:
     """Maps of a batch; where a picture spoils it, of one picture at a time."""
-    if loaded.inputs is None:
-        return [], list(loaded.failures)
+    found: list[Found] = []
+    failures = list(batch.failures)
+    if batch.inputs is None:
+        return found, failures
     try:
-        return [_found(caf, loaded, options)], list(loaded.failures)
+        return [_found(caf, batch, options)], failures
     except (FeatureError, OutputError):
-        found, failures = [], list(loaded.failures)
-    for place, number in enumerate(loaded.numbers):
+        pass  # of one of them: which one, each by itself will say
+    for place, number in enumerate(batch.numbers):
         try:
-            found.append(_found(caf, loaded.part(place), options))
+            found.append(_found(caf, batch.part(place), options))
         except (FeatureError, OutputError) as error:
-            failures.append(Failure(number, loaded.paths[place], str(error)))
+            failures.append(Failure(number, batch.paths[place], str(error)))
     return found, failures
 
 
-def _found(caf: L2CAF, loaded: Loaded, options: Options) -> Found:
+def _found(caf: L2CAF, batch: Batch, options: Options) -> Found:
     try:
-        attention, agreement = maps_of(caf, loaded.inputs, options)
+        attention, agreement = maps_of(caf, batch.inputs, options)
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"{options.batch_size} pictures at a time do not fit into the device's memory; start anew, in another "
             "folder, with a smaller --batch-size"
         ) from error
-    return found_of(loaded, attention, agreement, keep_inputs="overlay" in options.what)
+    return found_of(batch, attention, agreement, keep_inputs="overlay" in options.what)
