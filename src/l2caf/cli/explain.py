@@ -27,8 +27,9 @@ from l2caf.cli.options import (
 from l2caf.data.digit_scenes import DigitScenes, write_scenes
 from l2caf.data.pictures import find_pictures
 from l2caf.errors import TargetError
-from l2caf.jobs.explain import Request
+from l2caf.jobs.explain import PictureRequest
 from l2caf.jobs.explain import explain as run_explain
+from l2caf.methods.registry import methods as named_methods
 from l2caf.models import load, names
 from l2caf.models.card import read_labels
 from l2caf.objectives import ClassSpecific
@@ -44,6 +45,9 @@ def explain(
     layer: Layer = None,
     constraint: Constraint = "l2",
     others: WeightOfOthers = "sum",
+    method: Annotated[
+        str, typer.Option(help="Also shows the maps of other methods, as cam,gradcam; none by default.")
+    ] = "",
     labels: Annotated[Path | None, typer.Option(help="Text file, a class name a line.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
     animate: Annotated[bool, typer.Option("--animate", help="Also write slow motion, as GIF and MP4.")] = False,
@@ -57,11 +61,13 @@ def explain(
     if labels is not None:
         loaded = replace(loaded, card=replace(loaded.card, labels=read_labels(labels)))
     caf = L2CAF(loaded.model, layer, constraint=constraint, objective=ClassSpecific(others))
-    requests = [Request(file, wanted) for file in files]
+    requests = [PictureRequest(file, wanted) for file in files]
+    beside = named_methods([name for name in method.split(",") if name], loaded.model, layer)
     with progress() as report:
         result = run_explain(
-            requests, loaded, caf, output, overwrite=overwrite, animate=animate, report=report("pictures")
-        )
+            requests, loaded, caf, output,
+            methods=beside, overwrite=overwrite, animate=animate, report=report("pictures"),
+        )  # fmt: skip
     for name, reason in result.skipped:
         typer.echo(f"skipped {name}: {reason}", err=True)
     typer.echo(str(result.folder / "index.html"))
@@ -80,7 +86,7 @@ def demo(
             folder = Path(temporary, str(objects))
             folder.mkdir()
             files = write_scenes(DigitScenes("test", objects=objects, length=length, seed=2), folder)
-            requests += [Request(file, f"top{objects}") for file in files]
+            requests += [PictureRequest(file, f"top{objects}") for file in files]
         result = run_explain(requests, loaded, caf, output, overwrite=True)
     typer.echo(f"{len(result.done)} pictures explained; open {result.folder / 'index.html'}")
 
