@@ -11,11 +11,11 @@ from PIL import Image
 from torch import nn
 
 from l2caf.errors import RunError
-from l2caf.jobs.run import Local, Options, open_source, results, run
+from l2caf.jobs.run import Local, RunOptions, open_source, results, run
 from l2caf.jobs.run.inputs import Files
 from l2caf.models import LoadedModel, ModelCard, load
 
-OPTIONS = Options(targets="top1", batch_size=4, shard_size=8)
+OPTIONS = RunOptions(targets="top1", batch_size=4, shard_size=8)
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::DeprecationWarning:ray.data.context")]  # its own
 

@@ -91,7 +91,7 @@ class _Column:
         return f"column {self.name} ({'paths' if self.is_path else 'structs' if self.is_struct else 'bytes'})"
 
 
-class Rows(Source):
+class ParquetRows(Source):
     """Pictures named or held by the rows of Parquet files."""
 
     kind = "parquet"
@@ -199,7 +199,7 @@ def _open(given: str) -> Source:
         return _open_any_folder(path)
     if path.suffix in {".tar", ".parquet"}:
         files = _expanded(given)
-        return Archives(files) if path.suffix == ".tar" else Rows(files)
+        return Archives(files) if path.suffix == ".tar" else ParquetRows(files)
     if not path.is_file():
         raise DataError(f"input {given} does not exist; expected a folder, a list, Parquet files or tar files")
     if COMPRESSED.search(path.name):
@@ -210,7 +210,7 @@ def _open(given: str) -> Source:
 
 
 def _open_any_folder(folder: Path) -> Source:
-    for suffix, opened in ((".tar", Archives), (".parquet", Rows)):
+    for suffix, opened in ((".tar", Archives), (".parquet", ParquetRows)):
         try:
             files = sorted(file for file in folder.iterdir() if file.suffix == suffix)
         except OSError as error:

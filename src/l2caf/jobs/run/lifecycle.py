@@ -8,7 +8,6 @@ A run is cut into shards, a shard into batches, always in the same way. A shard 
 was killed goes on with the shards that are not there and ends with the rows it would have had.
 """
 
-import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ import torch
 from l2caf.attention import Attention
 from l2caf.errors import RunError, StorageError
 from l2caf.jobs.run.inputs import Source
-from l2caf.jobs.run.options import Options, settings_of
+from l2caf.jobs.run.options import RunOptions, settings_of
 from l2caf.jobs.run.shards import FOLDER, FORMAT, SHARDS, all_failures, finished, n_shards, sweep, write_errors
-from l2caf.jobs.run.work import Job, maps_of, probe, write_shards
+from l2caf.jobs.run.work import Explainer, Job, probe, write_shards
 from l2caf.models import LoadedModel
 from l2caf.progress import Report, silent
 from l2caf.storage import claimed
@@ -82,7 +81,7 @@ def run(
     source: Source,
     loaded: LoadedModel,
     folder: Path,
-    options: Options = Options(),  # noqa: B008  (frozen)
+    options: RunOptions | None = None,
     *,
     engine: Engine = Local(),
     report: Report = silent,
@@ -105,13 +104,14 @@ def run(
         RunError: if the run cannot be started or go on. What is written stays valid in every case.
         LayerError: if the network has no such layer; likewise whatever else a call of `L2CAF` raises.
     """
+    options = options or RunOptions()
     _check(options)
-    attention, _ = maps_of(options.explainer(loaded.model), probe(loaded), options)
+    attention, _ = Explainer.made(options, loaded.model)(probe(loaded))
     _check_grid(attention, options)
     settings = settings_of(options, loaded, attention.layer, attention.layout, engine.device.partition(":")[0])
     inputs = {"kind": source.kind, "pictures": len(source), "digest": source.digest()}
     manifest = {
-        "format": FORMAT, "settings": json.loads(json.dumps(settings, default=str)), "inputs": inputs,
+        "format": FORMAT, "settings": settings, "inputs": inputs,
         "given": str(source.given), "grid": list(attention.grid), "input_size": list(attention.input_size),
         "labels": list(loaded.card.labels or ()), "threads": engine.threads or torch.get_num_threads(),
     }  # fmt: skip
@@ -145,7 +145,7 @@ def _work(job: Job, engine: Engine, report: Report) -> None:
         ) from error
 
 
-def _check(options: Options) -> None:
+def _check(options: RunOptions) -> None:
     for name in ("batch_size", "shard_size"):
         if getattr(options, name) < 1:
             raise RunError(f"{name} {getattr(options, name)} is too small; expected at least 1")
@@ -153,7 +153,7 @@ def _check(options: Options) -> None:
         raise RunError(f"threshold {options.threshold} is a share of the map's maximum; expected 0 <= threshold < 1")
 
 
-def _check_grid(attention: Attention, options: Options) -> None:
+def _check_grid(attention: Attention, options: RunOptions) -> None:
     drawn: list[Any] = [name for name in options.what if name != "filter"]
     if drawn and len(attention.grid) != 2:
         raise RunError(

@@ -26,7 +26,7 @@ except ImportError as missing:
 
 QUIET: Final[dict[str, Any]] = {"include_dashboard": False, "log_to_driver": False}
 
-Rows = dict[str, np.ndarray]
+RayRows = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class _Actor:
         if torch.cuda.is_available() and ray.get_gpu_ids():
             self.job.loaded.model.cuda()
 
-    def __call__(self, batch: Rows) -> Rows:
+    def __call__(self, batch: RayRows) -> RayRows:
         """Write the shards of a batch, and say how many pictures each has, or what went wrong."""
         outcomes = [self._write(int(shard)) for shard in batch["shard"]]
         return {name: np.array([one[name] for one in outcomes]) for name in ("pictures", "kind", "fault")}

@@ -11,7 +11,7 @@ from PIL import Image
 from l2caf.errors import DataError, RunError, StorageError
 from l2caf.jobs.run.reading import Results
 from l2caf.jobs.run.shards import all_failures
-from l2caf.jobs.run.summary import Summary, relative, summarize
+from l2caf.jobs.run.summary import RunSummary, relative, summarize
 from l2caf.solvers import Certificate
 from l2caf.viz.gallery import Card, Histogram, Overview, write_gallery
 from l2caf.viz.page import four_digits
@@ -59,13 +59,13 @@ def write_report(results: Results, path: Path, *, n_shown: int = 120) -> int:
     return len(cards)
 
 
-def _filling(summary: Summary, n_shown: int) -> list[int]:
+def _filling(summary: RunSummary, n_shown: int) -> list[int]:
     """As many drawn rows as there is room for beside the lists."""
     listed = {*summary.largest_loss, *summary.lowest_agreement}
     return [number for number in summary.sample if number not in listed][: n_shown - len(listed)]
 
 
-def _overview(results: Results, summary: Summary, drawn: list[int], n_cards: int) -> Overview:
+def _overview(results: Results, summary: RunSummary, drawn: list[int], n_cards: int) -> Overview:
     settings, n_inputs = results.manifest["settings"], results.manifest["inputs"]["pictures"]
     n_failures = sum(1 for _ in all_failures(results.folder))
     notes = {one.label: (summary.certificates[one.label], one.value) for one in Certificate}
@@ -87,7 +87,7 @@ def _overview(results: Results, summary: Summary, drawn: list[int], n_cards: int
     )  # fmt: skip
 
 
-def _lede(results: Results, summary: Summary, n_inputs: int, n_failures: int) -> str:
+def _lede(results: Results, summary: RunSummary, n_inputs: int, n_failures: int) -> str:
     settings = results.manifest["settings"]
     kind = "class-oblivious" if settings["targets"] is None else f"class-specific ({settings['targets']})"
     lede = f"{settings['network']}, layer {settings['layer']}: {kind} maps of {n_inputs:,} pictures."
@@ -96,7 +96,7 @@ def _lede(results: Results, summary: Summary, n_inputs: int, n_failures: int) ->
     return f"{lede} The run is not finished: {n_inputs - summary.n_pictures - n_failures:,} pictures are still to come."
 
 
-def _sample(summary: Summary, n_drawn: int, n_cards: int) -> str:
+def _sample(summary: RunSummary, n_drawn: int, n_cards: int) -> str:
     if n_cards == summary.n_rows:
         return f"All {n_cards:,} maps of the run."
     lists = [f"the {len(summary.largest_loss):,} with the largest loss"]

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from l2caf import pictures
@@ -16,7 +16,7 @@ from l2caf.attention import Attention
 from l2caf.data.feeding import Batch, Feeding
 from l2caf.evaluation import Frame
 from l2caf.evaluation import boxes as boxes_of
-from l2caf.jobs.run.options import Options
+from l2caf.jobs.run.options import RunOptions
 
 QUALITY: Final = 85  # of overlays, as JPEG
 
@@ -40,7 +40,7 @@ class Found:
     input_size: tuple[int, ...]
 
 
-def schema(options: Options, grid: Sequence[int]) -> pa.Schema:
+def schema(options: RunOptions, grid: Sequence[int]) -> pa.Schema:
     """Columns of a run.
 
     Args:
@@ -96,7 +96,7 @@ def found_of(batch: Batch, attention: Attention, agreement: torch.Tensor | None,
     return Found(kept, attention.filter.float().cpu().numpy(), columns, words, attention.input_size)
 
 
-def as_table(found: Found, options: Options, columns: pa.Schema, feeding: Feeding) -> pa.Table:
+def as_table(found: Found, options: RunOptions, columns: pa.Schema, feeding: Feeding) -> pa.Table:
     """Rows of a batch.
 
     Args:
@@ -129,7 +129,7 @@ def _array(values: Any, kind: Any, n: int) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _products(found: Found, options: Options, feeding: Feeding) -> dict[str, Any]:
+def _products(found: Found, options: RunOptions, feeding: Feeding) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if "filter" in options.what:
         values["filter"] = found.filters.astype(np.float16)
@@ -175,14 +175,19 @@ def _jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
 
 
 def agreement_of(
-    filters: Float[torch.Tensor, "b k *grid"], other: Float[torch.Tensor, "b k *grid"]
+    filters: Float[torch.Tensor, "b k *grid"], other: Float[torch.Tensor, "b k *othergrid"]
 ) -> Float[torch.Tensor, "b k"]:
-    """Cosine between two methods' maps, in [0, 1] for maps without negative parts; 0 where one of them is 0."""
+    """Compare two methods' maps by the cosine of their magnitudes, in [0, 1].
+
+    Args:
+        filters: our filters, signed.
+        other: the maps of the other method; on another grid they are resized to ours.
+
+    Returns:
+        The cosines; 0 where one of the maps is 0 throughout.
+    """
+    if other.shape[2:] != filters.shape[2:]:
+        other = pictures.resize(other, filters.shape[2:])
     a, b = filters.abs().flatten(2), other.abs().flatten(2).to(filters)
     product = a.norm(dim=2) * b.norm(dim=2)
     return (a * b).sum(2) / product.clamp_min(torch.finfo(a.dtype).tiny)
-
-
-def targets_for(other: Int[torch.Tensor, "b k"] | None) -> Any:
-    """Classes to ask a second method for: ours, or the most likely where the map is for no class."""
-    return "top1" if other is None else other

@@ -45,7 +45,7 @@ class Smallest:
 
 
 @dataclass
-class Summary:
+class RunSummary:
     """Of all rows.
 
     Attributes:
@@ -81,7 +81,7 @@ def relative(rows: dict[str, np.ndarray]) -> Float[np.ndarray, " n"]:
     return np.where(uniform > 0, rows["loss"] / np.where(uniform > 0, uniform, 1), np.nan)
 
 
-def summarize(results: Results, n_listed: int, n_sampled: int) -> Summary:
+def summarize(results: Results, n_listed: int, n_sampled: int) -> RunSummary:
     """Read all rows once for their figures, and once more for their histogram.
 
     Args:
@@ -111,7 +111,7 @@ def summarize(results: Results, n_listed: int, n_sampled: int) -> Summary:
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1) if np.isfinite(low) else np.linspace(0, 1, 2)
     counts = sum((np.histogram(relative(rows), edges)[0] for _, rows in _chunks(results)), np.zeros(len(edges) - 1))
     n_rows = sum(certificates.values())
-    return Summary(
+    return RunSummary(
         n_rows, n_pictures, certificates, classes, edges, np.asarray(counts), undecided,
         loss.rows.tolist(), agreement.rows.tolist(), drawn.rows.tolist(),
     )  # fmt: skip

@@ -14,14 +14,17 @@ from typing import Any, Final
 
 import pyarrow as pa
 import torch
+from torch import nn
 
 from l2caf.attention import L2CAF, Attention
+from l2caf.attention.targets import resolve_targets
 from l2caf.data.feeding import Batch, Failure, fed
 from l2caf.errors import FeatureError, OutputError, RunError
 from l2caf.jobs.run.inputs import Source
-from l2caf.jobs.run.options import PEERS, Options
-from l2caf.jobs.run.rows import Found, agreement_of, as_table, found_of, schema, targets_for
+from l2caf.jobs.run.options import RunOptions
+from l2caf.jobs.run.rows import Found, agreement_of, as_table, found_of, schema
 from l2caf.jobs.run.shards import batches_of, write_shard
+from l2caf.methods.registry import Method
 from l2caf.models import LoadedModel
 
 WAITING: Final = 2  # batches that the writer may lag behind
@@ -42,7 +45,7 @@ class Job:
 
     source: Source
     loaded: LoadedModel
-    options: Options
+    options: RunOptions
     folder: Path
     grid: tuple[int, ...]
     threads: int
@@ -54,14 +57,27 @@ def probe(loaded: LoadedModel) -> torch.Tensor:
     return noise.to(loaded.device)
 
 
-def maps_of(caf: L2CAF, inputs: Any, options: Options) -> tuple[Attention, torch.Tensor | None]:
-    """Maps of b inputs, and their (b, k) agreement with those of a second method where one is asked for."""
-    with caf.cut(inputs) as cut:
-        attention = caf.on(cut, options.targets)
-        if options.compare is None:
-            return attention, None
-        other = PEERS[options.compare](caf.model, caf.layer).on(cut, targets_for(attention.target))
-        return attention, agreement_of(attention.filter, other.map)
+@dataclass(frozen=True, slots=True)
+class Explainer:
+    """What finds the maps of a run: ours, and where it is asked for a second method that they are compared with."""
+
+    ours: L2CAF
+    other: Method | None
+    targets: str | None
+
+    @classmethod
+    def made(cls, options: RunOptions, model: nn.Module) -> "Explainer":
+        """The explainer that some options ask for; raises `DataError` if there is no such second method."""
+        return cls(options.explainer(model), options.compared(model), options.targets)
+
+    def __call__(self, inputs: torch.Tensor) -> tuple[Attention, torch.Tensor | None]:
+        """Maps of b inputs, and their (b, k) agreement with those of the second method."""
+        with self.ours.cut(inputs) as cut:
+            attention = self.ours.on(cut, self.targets)
+            if self.other is None:
+                return attention, None
+            classes = resolve_targets(self.targets or "top1", attention.output)
+            return attention, None if classes is None else agreement_of(attention.filter, self.other(cut, classes))
 
 
 def write_shards(
@@ -80,7 +96,7 @@ def write_shards(
         StorageError: if a shard cannot be written; those before it are.
     """
     options = job.options
-    caf = options.explainer(job.loaded.model)
+    explainer = Explainer.made(options, job.loaded.model)
     batches = [
         batch
         for shard in shards
@@ -89,9 +105,9 @@ def write_shards(
     writing = _Writing(job)
     reading = fed(job.source, job.loaded.card.feeding, batches, workers=workers, device=job.loaded.device)
     with reading as read, _same_kernels(job.threads), _in_background() as later:
-        caf(probe(job.loaded), options.targets)
+        explainer.ours(probe(job.loaded), options.targets)
         for batch in read:
-            found, failures = _explain(caf, batch, options)
+            found, failures = _explain(explainer, batch, options)
             later(writing.add, batch, found, failures)
             advance(len(batch.asked))
 
@@ -158,27 +174,27 @@ class _Writing:
             self.tables, self.failures = [], []
 
 
-def _explain(caf: L2CAF, batch: Batch, options: Options) -> tuple[list[Found], list[Failure]]:
+def _explain(explainer: Explainer, batch: Batch, options: RunOptions) -> tuple[list[Found], list[Failure]]:
     """Maps of a batch; where a picture spoils it, of one picture at a time."""
     found: list[Found] = []
     failures = list(batch.failures)
     if batch.inputs is None:
         return found, failures
     try:
-        return [_found(caf, batch, options)], failures
+        return [_found(explainer, batch, options)], failures
     except (FeatureError, OutputError):
         pass  # of one of them: which one, each by itself will say
     for place, number in enumerate(batch.numbers):
         try:
-            found.append(_found(caf, batch.part(place), options))
+            found.append(_found(explainer, batch.part(place), options))
         except (FeatureError, OutputError) as error:
             failures.append(Failure(number, batch.paths[place], str(error)))
     return found, failures
 
 
-def _found(caf: L2CAF, batch: Batch, options: Options) -> Found:
+def _found(explainer: Explainer, batch: Batch, options: RunOptions) -> Found:
     try:
-        attention, agreement = maps_of(caf, batch.inputs, options)
+        attention, agreement = explainer(batch.inputs)
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"{options.batch_size} pictures at a time do not fit into the device's memory; start anew, in another "
