@@ -23,7 +23,7 @@ from l2caf.attention.targets import Target
 from l2caf.data.clips import chosen_times, frames_at, open_film
 from l2caf.data.pictures import prepare, seen
 from l2caf.errors import DataError
-from l2caf.jobs.feeding import check_takes
+from l2caf.jobs.check import check_takes
 from l2caf.models import LoadedModel
 from l2caf.progress import Report, silent
 from l2caf.video.maps import frame_maps

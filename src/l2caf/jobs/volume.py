@@ -11,7 +11,7 @@ from l2caf.attention import L2CAF
 from l2caf.attention.targets import Target
 from l2caf.data.volumes import as_input, read_volume, write_map
 from l2caf.errors import LayerError
-from l2caf.jobs.feeding import check_takes
+from l2caf.jobs.check import check_takes
 from l2caf.viz.volume import write_projections, write_slices
 
 

@@ -84,7 +84,7 @@ def test_any_registered_method_can_be_compared_with(
     rows = table(tmp_path / "run").to_pylist()
     k = 2 if targets else 1
     assert len(rows) == 22 * k
-    inputs, _ = prepare(read_picture(scenes / rows[-1]["path"]), **digits.card.feeding)
+    inputs, _ = prepare(read_picture(scenes / "b" / rows[-1]["path"]), **digits.card.feeding)
     caf = L2CAF(digits.model)
     ours = caf(inputs[None], targets)
     with caf.cut(inputs[None]) as cut:
