@@ -39,18 +39,20 @@ DEMO_SCENES: Final = ((2, 6), (1, 2), (3, 2))  # digits per scene, scenes
 
 @with_network()
 def explain(
-    paths: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Picture files and folders.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the results.")],
-    target: Annotated[str, typer.Option(help="top3, class numbers as 208,324, or none.")] = "top1",
+    paths: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Names picture files and folders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Names a new folder for the results.")],
+    target: Annotated[str, typer.Option(help="Chooses the classes: top3, numbers as 208,324, or none.")] = "top1",
     layer: Layer = None,
     constraint: Constraint = "l2",
     others: WeightOfOthers = "sum",
     method: Annotated[
-        str, typer.Option(help="Also shows the maps of other methods, as cam,gradcam; none by default.")
+        str, typer.Option(help="Shows the maps of other methods, too, such as cam,gradcam; by default none.")
     ] = "",
-    labels: Annotated[Path | None, typer.Option(help="Text file, a class name a line.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
-    animate: Annotated[bool, typer.Option("--animate", help="Also write slow motion, as GIF and MP4.")] = False,
+    labels: Annotated[
+        Path | None, typer.Option(help="Names a text file with a class name a line; by default the card's.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replaces earlier results.")] = False,
+    animate: Annotated[bool, typer.Option("--animate", help="Also writes slow motion, as GIF and MP4.")] = False,
     *,
     network: Network,
 ) -> None:
@@ -75,7 +77,9 @@ def explain(
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("out/demo"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Names the folder for the results.")] = Path(
+        "out/demo"
+    ),
 ) -> None:
     """Explain pictures that l2caf makes itself, with the network that it carries: needs no download."""
     loaded = load("embedded/digits")
@@ -92,7 +96,7 @@ def demo(
 
 
 def layers(
-    model: Annotated[str, typer.Argument(help="Network: resnet50, torchvision/NAME, timm/NAME.")],
+    model: Annotated[str, typer.Argument(help="Names the network: resnet50, torchvision/NAME, timm/NAME.")],
     weights: Weights = None,
     card: Card = None,
     model_arg: Arguments = None,
@@ -110,7 +114,9 @@ def layers(
     Console().print(table)
 
 
-def models(pattern: Annotated[str, typer.Argument(help="Part of a name.")] = "") -> None:
+def models(
+    pattern: Annotated[str, typer.Argument(help="Keeps the names that contain this text; by default all.")] = "",
+) -> None:
     """List the networks that --model takes."""
     for name in names():
         if pattern in name:

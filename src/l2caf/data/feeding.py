@@ -8,9 +8,9 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,6 @@ from l2caf.errors import DataError, L2CAFError, RunError
 
 AHEAD: Final = 2  # batches that each worker prepares in advance
 Feeding = Mapping[str, Any]  # the keywords of `prepare`, as `ModelCard.feeding` gives them
-Ts = TypeVar("Ts", bound=Sequence[Any])
 
 
 @runtime_checkable
@@ -78,7 +77,7 @@ class Batch:
 
     Attributes:
         asked: the numbers of all pictures of the batch.
-        inputs: (b, 3, h, w) of the pictures that could be read; None where none could.
+        inputs: (b, 3, h, w) of the pictures that could be read; b may be 0.
         numbers: their b numbers.
         paths: their names.
         sizes: their widths and heights in pixels.
@@ -89,7 +88,7 @@ class Batch:
     """
 
     asked: Sequence[int]
-    inputs: Float[Tensor, "b 3 h w"] | None = None
+    inputs: Float[Tensor, "b 3 h w"] = field(default_factory=lambda: torch.empty(0, 3, 0, 0))
     numbers: Sequence[int] = ()
     paths: Sequence[str] = ()
     sizes: Sequence[tuple[int, int]] = ()
@@ -100,19 +99,19 @@ class Batch:
 
     def pin_memory(self) -> "Batch":
         """The same in memory that a GPU can fetch from by itself; torch's loader calls this."""
-        return self if self.inputs is None else replace(self, inputs=self.inputs.pin_memory())
+        return replace(self, inputs=self.inputs.pin_memory())
 
     def part(self, place: int) -> "Batch":
         """One of its pictures that could be read, as a batch."""
         here = slice(place, place + 1)
         return replace(
-            self, inputs=None if self.inputs is None else self.inputs[here], numbers=self.numbers[here],
+            self, inputs=self.inputs[here], numbers=self.numbers[here],
             paths=self.paths[here], sizes=self.sizes[here], regions=self.regions[here], pictures=self.pictures[here],
             failures=(),
         )  # fmt: skip
 
 
-def in_turn(numbers: Ts, size: int) -> list[Ts]:
+def in_turn(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
     """Numbers in batches of at most `size`, in their order."""
     return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
@@ -234,14 +233,13 @@ def _on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch
     """Each batch on the device; a GPU fetches the next one while it computes."""
     if device.type != "cuda":
         for batch in batches:
-            yield batch if batch.inputs is None else replace(batch, inputs=batch.inputs.to(device))
+            yield replace(batch, inputs=batch.inputs.to(device))
         return
     fetching = torch.cuda.Stream(device)
     waiting: tuple[Batch, torch.cuda.Event] | None = None
     for batch in batches:
         with torch.cuda.stream(fetching):
-            inputs = None if batch.inputs is None else batch.inputs.to(device, non_blocking=True)
-        fetched = replace(batch, inputs=inputs), fetching.record_event()
+            fetched = replace(batch, inputs=batch.inputs.to(device, non_blocking=True)), fetching.record_event()
         if waiting is not None:
             yield _arrived(*waiting)
         waiting = fetched
@@ -251,8 +249,7 @@ def _on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch
 
 def _arrived(batch: Batch, event: torch.cuda.Event) -> Batch:
     """Let the computing stream wait for the copy, and keep the memory until that stream is done with it."""
-    if batch.inputs is not None:
-        current = torch.cuda.current_stream(batch.inputs.device)
-        current.wait_event(event)
-        batch.inputs.record_stream(current)
+    current = torch.cuda.current_stream(batch.inputs.device)
+    current.wait_event(event)
+    batch.inputs.record_stream(current)
     return batch

@@ -147,7 +147,7 @@ def _maps_of(
         "reasons": np.array([one.reason for one in batch.failures], dtype=np.str_),
         "numbers": np.array(batch.numbers, dtype=np.int64),
     }
-    if batch.inputs is not None:
+    if batch.numbers:
         device = next(caf.model.parameters()).device
         with caf.cut(batch.inputs.to(device)) as cut:
             scores = cut.tail.reference

@@ -134,7 +134,7 @@ def explain(  # noqa: PLR0913  (what, with what, whereto; the rest by keyword)
         for number, (request, batch) in enumerate(zip(requests, batches, strict=True)):
             report(number, len(requests))
             skipped += [(one.path, one.reason) for one in batch.failures]
-            if batch.inputs is None:
+            if not batch.numbers:
                 continue
             if not entries:  # finding the layer is not part of the time of the first map
                 caf(batch.inputs)

@@ -115,7 +115,7 @@ def embed(
         with feeding as read:
             for batch in read:
                 skipped += [(one.path, one.reason) for one in batch.failures]
-                if batch.inputs is not None:
+                if batch.numbers:
                     new = dict(zip(batch.numbers, outputs_of(loaded, batch.inputs).cpu().numpy(), strict=True))
                     kept.add({marks[place]: vector for place, vector in new.items()})
                     vectors |= new

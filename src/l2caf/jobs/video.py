@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -41,13 +41,13 @@ logger = logging.getLogger("l2caf")
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Which frames of a film are explained, and for what.
+    """Which frames of a film are explained, and for which classes.
 
     Attributes:
-        frames: how many, at equal steps of time: of the film, for a network of pictures; of each clip, for a network of
-            clips, where None is what the network was trained on.
-        clips: how many clips a film is cut into, for a network of clips.
-        target: what is asked of them, as for `L2CAF`; of several classes the first is drawn.
+        frames: the number of frames, at equal steps of time, that are taken of the film, or for a network of clips of
+            each clip. None stands for 32 of the film, or for as many as the network of clips was trained on.
+        clips: the number of clips that a film is cut into, for a network of clips.
+        target: the classes to explain, as for `L2CAF`; of several classes the first is drawn.
     """
 
     frames: int | None = None
@@ -74,7 +74,7 @@ class _Kept:
     small: list[UInt8[np.ndarray, "h w 3"]] = field(default_factory=list)
     filters: list[Tensor] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
-    lines: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[storage.JsonObject] = field(default_factory=list)
 
     def frame(self, time: float, drawn: UInt8[np.ndarray, "h w 3"], lined: UInt8[np.ndarray, "h w 3"]) -> None:
         """Keep a frame's pictures if it is among those of the strip or the GIF."""
@@ -108,8 +108,8 @@ def explain_film(  # noqa: PLR0913  (what, with what, whereto; the rest by keywo
         loaded: a network of pictures, which sees frame by frame, or of clips.
         caf: the explainer, around `loaded.model`.
         output: a folder that does not exist yet.
-        sampling: which frames, and what is asked of them.
-        overwrite: replace an earlier result there.
+        sampling: which frames are explained, and for which classes.
+        overwrite: whether an earlier result there is replaced.
         report: called with the number of frames done and in all.
 
     Returns:
@@ -208,7 +208,7 @@ def _view(picture: Image.Image, region: tuple[float, float, float, float]) -> UI
     return seen(picture, region, (fitted.height, fitted.width))
 
 
-def _line(attention: Attention, times: list[float]) -> dict[str, Any]:
+def _line(attention: Attention, times: list[float]) -> storage.JsonObject:
     return {
         "times_s": times,
         "layer": attention.layer,

@@ -5,6 +5,7 @@ from l2caf.storage.claims import claimed as claimed
 from l2caf.storage.claims import differences as differences
 from l2caf.storage.files import MANIFEST as MANIFEST
 from l2caf.storage.files import PARTIAL as PARTIAL
+from l2caf.storage.files import JsonObject as JsonObject
 from l2caf.storage.files import as_json as as_json
 from l2caf.storage.files import digest as digest
 from l2caf.storage.files import new_folder as new_folder

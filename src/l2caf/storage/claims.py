@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from l2caf.errors import RunError, StorageError
-from l2caf.storage.files import MANIFEST, PARTIAL, as_json, read_manifest, whole_file
+from l2caf.storage.files import MANIFEST, PARTIAL, JsonObject, as_json, read_manifest, whole_file
 
 try:
     import fcntl
@@ -24,7 +24,7 @@ _GUARD: Final = threading.Lock()
 @contextmanager
 def claimed(
     folder: Path, manifest: Mapping[str, Any], *, what: str, results: str = "", parts: Sequence[str] = ()
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[JsonObject]:
     """Make a folder this run's, or see that it is, and keep others out of it while the body runs.
 
     Args:

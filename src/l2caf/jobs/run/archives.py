@@ -47,7 +47,7 @@ class Archives(Source):
         self.places = np.array(places, dtype=np.int64)
 
     def picture(self, number: int) -> Image.Image:
-        """As `Source.picture`; raises `RunError` if the archive is gone or shorter than it was."""
+        """A picture as upright RGB; raises `DataError` if it cannot be read, `RunError` if its archive is gone."""
         archive, offset, size = (int(value) for value in self.places[number])
         try:
             with self.files[archive].open("rb") as stream:
@@ -119,7 +119,7 @@ class ParquetRows(Source):
         self._kept: tuple[int, list[bytes | None]] | None = None
 
     def picture(self, number: int) -> Image.Image:
-        """As `Source.picture`; raises `RunError` if the file is gone."""
+        """A picture as upright RGB; raises `DataError` if it cannot be read, `RunError` if its file is gone."""
         if self.column.is_path:
             if not self.names[number].as_py():
                 raise DataError(f"row {number} names no picture")
@@ -176,7 +176,7 @@ def _names(opened: pq.ParquetFile, column: _Column, file: str) -> list[bytes]:
 
 
 def open_source(given: str) -> Source:
-    """Whatever `--input` says.
+    """Open the pictures that `--input` names.
 
     Args:
         given: a folder of pictures, of .tar or of .parquet files; a text file with a path a line; a .tar or .parquet

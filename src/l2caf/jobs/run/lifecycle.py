@@ -48,9 +48,9 @@ class Local:
     """This machine: one process computes, others read pictures.
 
     Attributes:
-        workers: processes that read; 0 reads in the one that computes.
-        device: as torch names it; the network is there already.
-        threads: that compute; None for torch's own choice, which is one a core.
+        workers: the number of processes that read pictures; 0 reads them in the process that computes.
+        device: the device that computes, by torch's name; the network must be on it.
+        threads: the number of CPU threads that compute; None for torch's own choice, which is one a core.
     """
 
     workers: int = 2
@@ -58,7 +58,7 @@ class Local:
     threads: int | None = None
 
     def work(self, job: Job, shards: Sequence[int], advance: Callable[[int], None]) -> None:
-        """As `Engine.work`."""
+        """Write shards in this process."""
         write_shards(job, shards, workers=self.workers, advance=advance)
 
 
@@ -67,9 +67,9 @@ class Outcome:
     """What a run did.
 
     Attributes:
-        folder: where the results are.
-        n_pictures: in the input.
-        n_failures: pictures without rows; they are in `errors.parquet`.
+        folder: the folder of the results.
+        n_pictures: the number of pictures in the input.
+        n_failures: the number of pictures without rows, which are listed in `errors.parquet`.
     """
 
     folder: Path
@@ -86,15 +86,15 @@ def run(
     engine: Engine = Local(),
     report: Report = silent,
 ) -> Outcome:
-    """Find the maps of every picture of a source; if the folder holds the beginning of this run, the rest of them.
+    """Find the maps of every picture of a source. If the folder holds the beginning of this run, find the rest.
 
     Args:
         source: the pictures.
         loaded: the network and how to feed it.
-        folder: new, empty, or left by the same run.
+        folder: a folder that is new, empty, or left by the same run.
         options: what is asked of every picture.
-        engine: where it is done.
-        report: called with pictures done and in all.
+        engine: where the work is done.
+        report: called with the number of pictures done and in all.
 
     Returns:
         What was done. A picture that cannot be read or explained is listed, and the run goes on.
@@ -102,7 +102,8 @@ def run(
     Raises:
         StorageError: if the folder holds something else (the difference is named) or cannot be written.
         RunError: if the run cannot be started or go on. What is written stays valid in every case.
-        LayerError: if the network has no such layer; likewise whatever else a call of `L2CAF` raises.
+        LayerError: if the network has no such layer. Every other error of a call of `L2CAF` is passed on, too.
+        DataError: if there is no method of the name `options.compare`.
     """
     options = options or RunOptions()
     _check(options)

@@ -34,11 +34,12 @@ class OnRay:
     """A cluster, or this machine as one.
 
     Attributes:
-        address: of the cluster's head; None for one that is started here and stopped at the end, or that is up.
-        actors: processes that compute.
-        cpus: of each.
-        gpus: of each; the network is on one of them if this is more than 0.
-        workers: processes that read pictures, for each actor.
+        address: the address of the cluster's head; None for the cluster that this process is connected to, or else for
+            one that is started here and stopped at the end.
+        actors: the number of processes that compute.
+        cpus: the number of CPUs of each actor.
+        gpus: the number of GPUs of each actor; if it is more than 0, the network is on one of them.
+        workers: the number of processes that read pictures for each actor.
     """
 
     address: str | None = None
@@ -49,20 +50,20 @@ class OnRay:
 
     @property
     def device(self) -> str:
-        """As `Engine.device`."""
+        """The kind of device that computes."""
         return "cuda" if self.gpus > 0 else "cpu"
 
     @property
     def threads(self) -> int:
-        """As `Engine.threads`: one for each CPU of an actor."""
+        """The CPU threads of an actor: one for each of its CPUs."""
         return max(1, int(self.cpus))
 
     def work(self, job: Job, shards: Sequence[int], advance: Callable[[int], None]) -> None:
-        """As `Engine.work`.
+        """Write shards on the cluster.
 
         Args:
-            job: what to do; its input and folder are where every machine of the cluster finds them.
-            shards: which to write.
+            job: the work; every machine of the cluster must find its input and folder under the same path.
+            shards: the numbers of the shards to write.
             advance: called with the number of a shard's pictures when the shard is written.
 
         Raises:

@@ -27,10 +27,10 @@ class Found:
 
     Attributes:
         batch: the pictures; their inputs are gone unless overlays are wanted.
-        filters: (b, k, *grid) float32.
-        columns: (b, k) arrays by column name.
-        certificates: b rows of k words.
-        input_size: of the network.
+        filters: the filters (b, k, *grid), float32.
+        columns: arrays (b, k) by column name.
+        certificates: the certificates of the maps, as b rows of k words.
+        input_size: the height and width of the network's input.
     """
 
     batch: Batch
@@ -41,11 +41,11 @@ class Found:
 
 
 def schema(options: RunOptions, grid: Sequence[int]) -> pa.Schema:
-    """Columns of a run.
+    """The columns of a run.
 
     Args:
         options: which products are kept.
-        grid: of the filters, which are stored row-major.
+        grid: the grid of the filters, which are stored row-major.
 
     Returns:
         The schema.
@@ -72,12 +72,12 @@ def found_of(batch: Batch, attention: Attention, agreement: torch.Tensor | None,
 
     Args:
         batch: the pictures.
-        attention: its maps.
-        agreement: (b, k) with a second method, or None.
-        keep_inputs: whether overlays will be drawn.
+        attention: their maps.
+        agreement: the agreement (b, k) with a second method, or None.
+        keep_inputs: whether the inputs are kept, from which overlays are drawn.
 
     Returns:
-        The same in NumPy.
+        The maps and their figures as NumPy arrays.
     """
     b, k = attention.loss.shape
     prediction = attention.output.argmax(1, keepdim=True).expand(b, k)
@@ -92,21 +92,21 @@ def found_of(batch: Batch, attention: Attention, agreement: torch.Tensor | None,
     if attention.call is not None:
         columns["call"] = np.tile(np.array(attention.call), (b, 1))
     words = [[certificate.label for certificate in row] for row in attention.certificate]
-    kept = batch if keep_inputs else replace(batch, inputs=None)
+    kept = batch if keep_inputs else replace(batch, inputs=torch.empty(0, 3, 0, 0))
     return Found(kept, attention.filter.float().cpu().numpy(), columns, words, attention.input_size)
 
 
 def as_table(found: Found, options: RunOptions, columns: pa.Schema, feeding: Feeding) -> pa.Table:
-    """Rows of a batch.
+    """The rows of a batch.
 
     Args:
-        found: what was found.
+        found: what was found of the batch.
         options: which products are kept.
-        columns: of the run.
+        columns: the columns of the run.
         feeding: how the network was fed, to draw what it was shown.
 
     Returns:
-        b * k rows, pictures major.
+        The b * k rows: for each picture the rows of its maps.
     """
     batch, (b, k) = found.batch, found.filters.shape[:2]
     per_picture = {
@@ -155,8 +155,6 @@ def _boxes(heat: Float[np.ndarray, "b k h w"], batch: Batch, threshold: float) -
 
 def _shown(batch: Batch, feeding: Feeding) -> UInt8[np.ndarray, "b h w 3"]:
     """What the network was shown, as pixels."""
-    if batch.inputs is None:
-        return np.zeros((0, 1, 1, 3), dtype=np.uint8)
     scale, offset = (torch.tensor(feeding[name]).view(1, -1, 1, 1) for name in ("std", "mean"))
     values = batch.inputs.cpu() * scale + offset
     return (values.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()

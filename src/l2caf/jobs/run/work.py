@@ -37,10 +37,11 @@ class Job:
     Attributes:
         source: the pictures.
         loaded: the network and how to feed it.
-        options: what is asked.
-        folder: of the results.
-        grid: of the filters.
-        threads: that compute in each process. Sums differ in their last bits with it, so a run keeps to one number.
+        options: what is asked of every picture.
+        folder: the folder of the results.
+        grid: the grid of the filters.
+        threads: the number of CPU threads that compute in each process. Sums differ in their last bits with it, so a
+            run keeps its number.
     """
 
     source: Source
@@ -87,8 +88,8 @@ def write_shards(
 
     Args:
         job: what to do.
-        shards: their numbers; they are written in this order.
-        workers: processes that read pictures; 0 reads in this one.
+        shards: the numbers of the shards, which are written in this order.
+        workers: the number of processes that read pictures; 0 reads them in this process.
         advance: called with the number of pictures done since it was last called.
 
     Raises:
@@ -178,7 +179,7 @@ def _explain(explainer: Explainer, batch: Batch, options: RunOptions) -> tuple[l
     """Maps of a batch; where a picture spoils it, of one picture at a time."""
     found: list[Found] = []
     failures = list(batch.failures)
-    if batch.inputs is None:
+    if not batch.numbers:
         return found, failures
     try:
         return [_found(explainer, batch, options)], failures
