@@ -22,7 +22,7 @@ from l2caf.data.pictures import Region, prepare, read_picture
 from l2caf.errors import DataError, L2CAFError, RunError
 
 AHEAD: Final = 2  # batches that each worker prepares in advance
-Feeding = Mapping[str, Any]  # the keywords of `prepare`, as `ModelCard.feeding` gives them
+Preparation = Mapping[str, Any]  # the keywords of `prepare`, as `ModelCard.feeding` gives them
 
 
 @runtime_checkable
@@ -119,7 +119,7 @@ def in_turn(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
 @contextmanager
 def fed(
     source: Numbered,
-    feeding: Feeding,
+    feeding: Preparation,
     batches: Sequence[Sequence[int]],
     *,
     workers: int = 0,
@@ -155,7 +155,7 @@ class _Batches(Dataset[Batch]):
     """A list of batches, each read as a whole by one worker."""
 
     source: Numbered
-    feeding: Feeding
+    feeding: Preparation
     batches: Sequence[Sequence[int]]
     keep_pictures: bool
 

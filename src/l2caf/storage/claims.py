@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from l2caf.errors import RunError, StorageError
 from l2caf.storage.files import MANIFEST, PARTIAL, JsonObject, as_json, read_manifest, whole_file
@@ -23,7 +23,7 @@ _GUARD: Final = threading.Lock()
 
 @contextmanager
 def claimed(
-    folder: Path, manifest: Mapping[str, Any], *, what: str, results: str = "", parts: Sequence[str] = ()
+    folder: Path, manifest: Mapping[str, object], *, what: str, results: str = "", parts: Sequence[str] = ()
 ) -> Iterator[JsonObject]:
     """Make a folder this run's, or see that it is, and keep others out of it while the body runs.
 
@@ -93,7 +93,7 @@ class _Claim:
     """What `claimed` was asked."""
 
     folder: Path
-    manifest: Mapping[str, Any]
+    manifest: JsonObject
     what: str
     results: str
     parts: Sequence[str]
@@ -119,7 +119,7 @@ class _Claim:
             )
         return bool(changed)
 
-    def _changed(self, earlier: Mapping[str, Any]) -> list[str]:
+    def _changed(self, earlier: JsonObject) -> list[str]:
         kind = self.manifest["format"]
         if earlier.get("format") != kind:
             raise StorageError(
@@ -129,7 +129,7 @@ class _Claim:
         return [line for was, now in pairs for line in differences(was, now)]
 
 
-def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(earlier: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Say in words where two settings differ.
 
     Args:
@@ -152,7 +152,7 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     ]
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")

@@ -86,7 +86,7 @@ def _move_into_place(temporary: Path, path: Path) -> None:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+def write_manifest(folder: Path, content: Mapping[str, object]) -> None:
     """Write the manifest, which must be the last of all files.
 
     Args:
@@ -96,7 +96,7 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     (folder / MANIFEST).write_text(as_json(content), encoding="utf-8")
 
 
-def as_json(content: Mapping[str, Any]) -> str:
+def as_json(content: Mapping[str, object]) -> str:
     """The text of a manifest with this content."""
     return json.dumps(content, indent=1, ensure_ascii=False)
 

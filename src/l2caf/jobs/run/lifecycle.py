@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -155,7 +155,7 @@ def _check(options: RunOptions) -> None:
 
 
 def _check_grid(attention: Attention, options: RunOptions) -> None:
-    drawn: list[Any] = [name for name in options.what if name != "filter"]
+    drawn = [name for name in options.what if name != "filter"]
     if drawn and len(attention.grid) != 2:
         raise RunError(
             f"layer {attention.layer!r} has a grid of rank {len(attention.grid)}, which gives no {', '.join(drawn)}; "

@@ -133,7 +133,7 @@ class _Actor:
         outcomes = [self._write(int(shard)) for shard in batch["shard"]]
         return {name: np.array([one[name] for one in outcomes]) for name in ("pictures", "kind", "fault")}
 
-    def _write(self, shard: int) -> dict[str, Any]:
+    def _write(self, shard: int) -> dict[str, int | str]:
         size, n = self.job.options.shard_size, len(self.job.source)
         try:
             if not shard_file(self.job.folder, shard).is_file():

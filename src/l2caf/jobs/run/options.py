@@ -4,7 +4,7 @@ import json
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from l2caf.errors import RunError, nearest
 from l2caf.methods.registry import Method, methods
 from l2caf.models import LoadedModel
 from l2caf.objectives import ClassSpecific, Others
+from l2caf.storage import JsonObject
 
 What = Literal["filter", "box", "heatmap", "overlay"]
 
@@ -92,7 +93,7 @@ def named_solver(text: str) -> SolverName:
     raise RunError(f"unknown solver {text!r}; expected one of {', '.join(get_args(SolverName))}")
 
 
-def settings_of(options: RunOptions, loaded: LoadedModel, layer: str, layout: str, device: str) -> dict[str, Any]:
+def settings_of(options: RunOptions, loaded: LoadedModel, layer: str, layout: str, device: str) -> JsonObject:
     """Everything that the rows of a run follow from, but for the pictures.
 
     Args:

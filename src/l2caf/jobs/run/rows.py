@@ -13,12 +13,13 @@ from PIL import Image
 
 from l2caf import pictures
 from l2caf.attention import Attention
-from l2caf.data.feeding import Batch, Feeding
+from l2caf.data.feeding import Batch, Preparation
 from l2caf.evaluation import Frame
 from l2caf.evaluation import boxes as boxes_of
 from l2caf.jobs.run.options import RunOptions
 
 QUALITY: Final = 85  # of overlays, as JPEG
+Columns = dict[str, Any]  # arrays, lists or Arrow's types by column name
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,14 @@ def schema(options: RunOptions, grid: Sequence[int]) -> pa.Schema:
     Returns:
         The schema.
     """
-    columns: dict[str, Any] = {
+    columns: Columns = {
         "index": pa.int64(), "path": pa.string(), "width": pa.int32(), "height": pa.int32(),
         "region": pa.list_(pa.float32(), 4), "rank": pa.int32(), "target": pa.int32(), "call": pa.int32(),
         "prediction": pa.int32(), "score": pa.float32(), "loss": pa.float64(), "uniform_loss": pa.float64(),
         "certificate": pa.string(), "residual": pa.float64(), "unique": pa.bool_(), "undecided": pa.bool_(),
         "negative_share": pa.float32(),
     }  # fmt: skip
-    products: dict[str, Any] = {
+    products: Columns = {
         "box": pa.list_(pa.float32(), 4),
         "filter": pa.list_(pa.float16(), int(np.prod(grid))),
         "heatmap": pa.binary(),
@@ -96,7 +97,7 @@ def found_of(batch: Batch, attention: Attention, agreement: torch.Tensor | None,
     return Found(kept, attention.filter.float().cpu().numpy(), columns, words, attention.input_size)
 
 
-def as_table(found: Found, options: RunOptions, columns: pa.Schema, feeding: Feeding) -> pa.Table:
+def as_table(found: Found, options: RunOptions, columns: pa.Schema, feeding: Preparation) -> pa.Table:
     """The rows of a batch.
 
     Args:
@@ -113,7 +114,7 @@ def as_table(found: Found, options: RunOptions, columns: pa.Schema, feeding: Fee
         "index": batch.numbers, "path": batch.paths, "width": [size[0] for size in batch.sizes],
         "height": [size[1] for size in batch.sizes], "region": [list(region) for region in batch.regions],
     }  # fmt: skip
-    values: dict[str, Any] = {name: [one for one in many for _ in range(k)] for name, many in per_picture.items()}
+    values: Columns = {name: [one for one in many for _ in range(k)] for name, many in per_picture.items()}
     values["rank"] = list(range(k)) * b
     values["certificate"] = [word for row in found.certificates for word in row]
     values |= {name: array.reshape(-1) for name, array in found.columns.items()}
@@ -121,7 +122,7 @@ def as_table(found: Found, options: RunOptions, columns: pa.Schema, feeding: Fee
     return pa.table([_array(values.get(field.name), field.type, b * k) for field in columns], schema=columns)
 
 
-def _array(values: Any, kind: Any, n: int) -> pa.Array:
+def _array(values: Any, kind: pa.DataType, n: int) -> pa.Array:
     if values is None:
         return pa.nulls(n, kind)
     if pa.types.is_fixed_size_list(kind) and isinstance(values, np.ndarray):
@@ -129,8 +130,8 @@ def _array(values: Any, kind: Any, n: int) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _products(found: Found, options: RunOptions, feeding: Feeding) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _products(found: Found, options: RunOptions, feeding: Preparation) -> Columns:
+    values: Columns = {}
     if "filter" in options.what:
         values["filter"] = found.filters.astype(np.float16)
     if set(options.what) == {"filter"} or not options.what:
@@ -153,7 +154,7 @@ def _boxes(heat: Float[np.ndarray, "b k h w"], batch: Batch, threshold: float) -
     return [box[0].tolist() if len(box) else None for box in found]
 
 
-def _shown(batch: Batch, feeding: Feeding) -> UInt8[np.ndarray, "b h w 3"]:
+def _shown(batch: Batch, feeding: Preparation) -> UInt8[np.ndarray, "b h w 3"]:
     """What the network was shown, as pixels."""
     scale, offset = (torch.tensor(feeding[name]).view(1, -1, 1, 1) for name in ("std", "mean"))
     values = batch.inputs.cpu() * scale + offset

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import torch
@@ -137,13 +137,13 @@ def _in_background() -> Iterator[Callable[..., None]]:
     waiting: deque[Future[None]] = deque()
     failed = threading.Event()
 
-    def unless_failed(work: Callable[..., None], *arguments: Any) -> None:
+    def unless_failed(work: Callable[..., None], *arguments: object) -> None:
         if not failed.is_set():  # else rows would be missing from what comes next
             failed.set()
             work(*arguments)
             failed.clear()
 
-    def later(work: Callable[..., None], *arguments: Any) -> None:
+    def later(work: Callable[..., None], *arguments: object) -> None:
         waiting.append(thread.submit(unless_failed, work, *arguments))
         while len(waiting) > WAITING:
             waiting.popleft().result()
