@@ -25,7 +25,7 @@ def on_ray() -> Iterator[Any]:
     """Ray with two CPUs on this machine, once for all tests."""
     ray = pytest.importorskip("ray", reason="ray is not installed")
     module = pytest.importorskip("l2caf.jobs.run.on_ray", exc_type=ImportError)
-    path = os.pathsep.join(str(Path(__file__).parents[2] / part) for part in ("src", "."))
+    path = os.pathsep.join(str(Path(__file__).parents[3] / part) for part in ("src", "."))
     ray.init(
         num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error",
         runtime_env={"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}},
