@@ -28,18 +28,18 @@ import torch
 from PIL import Image
 
 from benchmarks.measure import machine
-from l2caf.jobs.run import Local, Options, open_source, run
+from l2caf.data.feeding import fed
+from l2caf.jobs.run import Local, RunOptions, open_source, run
 from l2caf.jobs.run.inputs import Source
-from l2caf.jobs.run.loading import load_batches
 from l2caf.jobs.run.shards import batches_of
 from l2caf.models import LoadedModel, load
 
 BATCH: Final = 16
 PLAIN: Final = "plain loop"
 CASES: Final = {
-    "top1, filter and box": Options(targets="top1", batch_size=BATCH),
-    "class-oblivious, filter and box": Options(batch_size=BATCH),
-    "class-oblivious, filter": Options(what=("filter",), batch_size=BATCH),
+    "top1, filter and box": RunOptions(targets="top1", batch_size=BATCH),
+    "class-oblivious, filter and box": RunOptions(batch_size=BATCH),
+    "class-oblivious, filter": RunOptions(what=("filter",), batch_size=BATCH),
 }
 SMALL_PX: Final = 32
 SAMPLE_S: Final = 0.5
@@ -83,15 +83,16 @@ def plain(source: Source, loaded: LoadedModel, workers: int, device: torch.devic
     watch = Watch()
     classes: list[int] = []
     batches = batches_of(0, len(source), len(source), BATCH)
-    with torch.inference_mode():
-        for batch in load_batches(source, loaded.card, batches, workers=workers, device=device):
+    reading = fed(source, loaded.card.feeding, batches, workers=workers, device=device)
+    with reading as read, torch.inference_mode():
+        for batch in read:
             classes += loaded.model(batch.inputs).argmax(1).tolist()
             watch.tick(len(classes))
     return watch.stop()
 
 
 def whole_run(
-    source: Source, loaded: LoadedModel, folder: Path, options: Options, engine: Local
+    source: Source, loaded: LoadedModel, folder: Path, options: RunOptions, engine: Local
 ) -> tuple[float, float]:
     """A run into a fresh folder, timed."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -144,7 +145,7 @@ def memory(folder: Path, count: int, workers: int) -> dict[str, Any]:
     start = time.perf_counter()
     try:
         run(
-            source, loaded, folder / "run-small", Options(targets="top1", batch_size=64), engine=Local(workers),
+            source, loaded, folder / "run-small", RunOptions(targets="top1", batch_size=64), engine=Local(workers),
             report=lambda n, _: done.__setitem__(0, n),
         )  # fmt: skip
     finally:

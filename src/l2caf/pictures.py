@@ -33,14 +33,14 @@ MODES: Final = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps resized linearly along every spatial axis (half-pixel centres).
+    """Resize maps linearly along every spatial axis (half-pixel centres).
 
     Args:
-        maps: (b, k, *grid), 1 to 3 spatial axes, floating point.
-        size: as many spatial sizes.
+        maps: the maps (b, k, *grid) with 1 to 3 spatial axes, floating point.
+        size: the new size of each spatial axis.
 
     Returns:
-        (b, k, *size).
+        The maps (b, k, *size).
 
     Raises:
         DataError: if the ranks differ or a size is not positive.
@@ -52,15 +52,15 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def normalized(maps: Tensor, how: Normalize = "max", *, rank: int = 2) -> Tensor:
-    """Maps scaled to [0, 1], each on its own.
+    """Scale maps to [0, 1], each on its own.
 
     Args:
-        maps: (..., *grid), non-negative.
-        how: `"max"`: divided by the maximum; `"minmax"`: the minimum subtracted first.
-        rank: number of spatial axes.
+        maps: the maps (..., *grid), non-negative.
+        how: `"max"` divides by the maximum; `"minmax"` subtracts the minimum first.
+        rank: the number of spatial axes.
 
     Returns:
-        The same shape; a map that is constant 0 (or constant, for `"minmax"`) becomes 0.
+        The maps in the same shape; a map that is constant 0 (or constant, for `"minmax"`) becomes 0.
 
     Raises:
         DataError: for another `how`.
@@ -75,14 +75,14 @@ def normalized(maps: Tensor, how: Normalize = "max", *, rank: int = 2) -> Tensor
 
 
 def to_rgb(images: Tensor) -> UInt8[np.ndarray, "b h w 3"]:
-    """Pictures to look at, from the tensors a network was fed.
+    """Turn the tensors that a network was fed into pictures to look at.
 
     Args:
-        images: (b, c, h, w), c = 1 or 3 (of more channels the first three are shown); uint8, floats in [0, 1], or
-            anything else, which is stretched to its own range, picture by picture.
+        images: the inputs (b, c, h, w); of more than three channels the first three are shown. Values of type uint8 and
+            floats in [0, 1] are taken as they are; others are stretched to their own range, picture by picture.
 
     Returns:
-        RGB in [0, 255].
+        The pictures, RGB in [0, 255].
 
     Raises:
         DataError: if there are not four axes.
@@ -104,7 +104,7 @@ def _unit_range(planes: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
 
 
 def colorize(heatmap: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Heat in [0, 1] as colours; values outside are clipped to the ends."""
+    """Colour heat in [0, 1]; values outside are clipped to the ends."""
     anchors = np.asarray(ANCHORS, dtype=np.float64)
     places = np.linspace(0, 1, len(anchors))
     channels = [np.interp(heatmap, places, anchors[:, channel]) for channel in range(3)]
@@ -114,15 +114,15 @@ def colorize(heatmap: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
 def overlay(
     picture: UInt8[np.ndarray, "h w 3"], heatmap: Float[np.ndarray, "h w"], *, opacity: float = 0.75
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture under its heatmap.
+    """Draw a picture under its heatmap.
 
     Args:
-        picture: RGB.
-        heatmap: [0, 1], of the picture's size.
-        opacity: of the hottest colour, in [0, 1]; cooler ones are more transparent in proportion.
+        picture: the picture, RGB.
+        heatmap: the map in [0, 1], of the picture's size.
+        opacity: the opacity of the hottest colour, in [0, 1]; cooler colours are more transparent in proportion.
 
     Returns:
-        RGB.
+        The drawing, RGB.
 
     Raises:
         DataError: if the sizes differ.
@@ -136,15 +136,15 @@ def overlay(
 def in_frame(
     filter_: Float[Tensor, "h w"], size: tuple[int, int], region: tuple[float, float, float, float]
 ) -> Float[np.ndarray, "height width"]:
-    """A filter's map laid where its region is in the picture.
+    """Lay a filter's map over the part of a picture that it is of.
 
     Args:
-        filter_: signed, on its grid.
-        size: width and height of the picture.
-        region: x0, y0, x1, y1 of the part of it that the grid covers; may reach beyond its edges.
+        filter_: the filter, signed, on its grid.
+        size: the width and height of the picture in pixels.
+        region: the rectangle (x0, y0, x1, y1) of the picture that the grid covers; it may reach beyond the edges.
 
     Returns:
-        The magnitude in [0, 1], float32, 0 outside the region.
+        The magnitude of the filter in [0, 1], float32; it is 0 outside the region.
     """
     width, height = size
     x0, y0, x1, y1 = (round(value) for value in region)
@@ -158,7 +158,7 @@ def in_frame(
 
 
 def png_uri(array: UInt8[np.ndarray, "h w 3"]) -> str:
-    """A picture as a `data:` URI, losslessly."""
+    """Encode a picture losslessly as a `data:` URI."""
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -13,6 +13,7 @@ import torch
 from l2caf import L2CAF
 from l2caf.data.boxed import BoxedSet
 from l2caf.data.boxed_digits import boxed_digits
+from l2caf.data.pictures import prepare
 from l2caf.errors import DataError, StorageError
 from l2caf.evaluation import PROTOCOLS, Frame, boxes, iou
 from l2caf.evaluation import maps as stage_one
@@ -49,7 +50,7 @@ def test_maps_are_what_the_methods_give_one_picture_at_a_time(run: Path, scenes:
     assert [row.number for row in rows] == list(range(10))
     assert not skipped
     row = rows[6]
-    item = stage_one.Prepared(scenes.pictures, [6], digits.card)[0][1][0][None]
+    item = prepare(scenes.pictures[6].read(), **digits.card.feeding)[0][None]
     for name, expected in (
         ("l2caf-specific", L2CAF(digits.model)(item, int(row.targets[0])).filter.abs()[0, 0]),
         ("gradcam", GradCAM(digits.model)(item, int(row.targets[0])).map[0, 0]),

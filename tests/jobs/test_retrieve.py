@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from l2caf.cli import app
 from l2caf.data.digit_scenes import DigitScenes, write_scenes
 from l2caf.errors import DataError
-from l2caf.jobs.retrieve import Options, note_on, retrieve
+from l2caf.jobs.retrieve import SearchOptions, note_on, retrieve
 from l2caf.models import LoadedModel, ModelCard, load
 
 
@@ -63,7 +63,7 @@ def test_the_command_prints_the_nearest_writes_page_and_picture_and_names_what_i
 def test_a_gallery_is_embedded_once_and_only_what_changes_again(
     gallery: Path, tmp_path: Path, network: LoadedModel
 ) -> None:
-    options = Options(k=1, cache=tmp_path / "cache", overwrite=True)
+    options = SearchOptions(k=1, cache=tmp_path / "cache", overwrite=True)
     runs = [retrieve(first(gallery), gallery, network, tmp_path / "out", options) for _ in range(2)]
     assert [run.n_embedded for run in runs] == [5, 0]
     assert runs[0].matches == runs[1].matches
@@ -80,13 +80,13 @@ def test_more_copies_of_the_query_than_usual_do_not_hide_other_pictures(
     monkeypatch.setattr("l2caf.jobs.retrieve.SPARE", 0)
     for number in range(3):
         shutil.copy(first(gallery), gallery / f"twin-{number}.png")
-    found = retrieve(first(gallery), gallery, network, tmp_path / "out", Options(k=2, cache=tmp_path / "cache"))
+    found = retrieve(first(gallery), gallery, network, tmp_path / "out", SearchOptions(k=2, cache=tmp_path / "cache"))
     assert len(found.matches) == 2
     assert len(found.copies) == 3
 
 
 def test_what_a_search_left_in_the_gallery_is_not_searched(gallery: Path, tmp_path: Path, network: LoadedModel) -> None:
-    options = Options(k=1, cache=tmp_path / "cache")
+    options = SearchOptions(k=1, cache=tmp_path / "cache")
     before = retrieve(first(gallery), gallery, network, gallery / "out", options)
     assert retrieve(first(gallery), gallery, network, tmp_path / "out", options).n_pictures == before.n_pictures == 5
     with pytest.raises(DataError, match="no pictures but those of earlier searches"):
@@ -98,14 +98,16 @@ def test_a_query_from_elsewhere_is_matched_with_every_picture(
 ) -> None:
     outside = tmp_path / "outside.png"
     Image.new("RGB", (60, 30), "blue").save(outside)
-    found = retrieve(outside, gallery, network, tmp_path / "out", Options(k=9, cache=tmp_path, metric="euclidean"))
+    found = retrieve(
+        outside, gallery, network, tmp_path / "out", SearchOptions(k=9, cache=tmp_path, metric="euclidean")
+    )
     assert len(found.matches) == 5
     assert [match.score for match in found.matches] == sorted(match.score for match in found.matches)
 
 
 def test_a_classifier_is_taken_with_a_word(gallery: Path, tmp_path: Path) -> None:
     classifier = load("embedded/digits")
-    found = retrieve(first(gallery), gallery, classifier, tmp_path / "out", Options(k=1, cache=tmp_path))
+    found = retrieve(first(gallery), gallery, classifier, tmp_path / "out", SearchOptions(k=1, cache=tmp_path))
     assert "is no embedding network" in found.note
 
 
@@ -144,7 +146,7 @@ def test_pictures_whose_embedding_cannot_be_compared_are_skipped_and_named(galle
     for colour in ("black", "blue"):
         Image.new("RGB", (40, 40), colour).save(gallery / f"{colour}.png")
     loaded = LoadedModel(Colour(), "colour", ModelCard(size=(32, 32)))
-    options = Options(k=2, cache=tmp_path, overwrite=True)
+    options = SearchOptions(k=2, cache=tmp_path, overwrite=True)
     for _ in range(2):  # embedded, then from the cache
         found = retrieve(first(gallery), gallery, loaded, tmp_path / "out", options)
         assert found.skipped == [
@@ -157,7 +159,7 @@ def test_pictures_whose_embedding_cannot_be_compared_are_skipped_and_named(galle
 
 
 def test_what_cannot_be_searched_is_named(gallery: Path, tmp_path: Path, network: LoadedModel) -> None:
-    options, out = Options(cache=tmp_path / "cache"), tmp_path / "out"
+    options, out = SearchOptions(cache=tmp_path / "cache"), tmp_path / "out"
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match="holds no pictures"):
@@ -175,5 +177,5 @@ def test_what_cannot_be_searched_is_named(gallery: Path, tmp_path: Path, network
     with pytest.raises(DataError, match="NaN or infinite"):
         retrieve(first(gallery), gallery, LoadedModel(Constant(float("nan")), "nan", network.card), out, options)
     with pytest.raises(DataError, match="k=0"):
-        retrieve(first(gallery), gallery, network, out, Options(k=0))
+        retrieve(first(gallery), gallery, network, out, SearchOptions(k=0))
     assert not out.exists()

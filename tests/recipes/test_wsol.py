@@ -88,7 +88,7 @@ def test_a_network_is_trained_on_cub_resumed_and_evaluated_from_the_command_line
     with pytest.raises(TrainingError, match="holds a run; take it up with --resume"):
         inside(*arguments)
     assert not inside(*arguments, "--resume")
-    with pytest.raises(TrainingError, match="'seed': 0"):
+    with pytest.raises(TrainingError, match="seed was 0, is 1"):
         inside(*arguments, "--resume", "--seed", 1)
     loaded = load("wsol/digits-adl", weights=out / "weights.safetensors")
     assert loaded.card.size == (32, 32)

@@ -9,14 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-from l2caf.jobs.run import Local, Options, open_source, run
+from l2caf.jobs.run import Local, RunOptions, open_source, run
 from l2caf.models import load
 
 
 def main() -> None:
     pictures, folder, workers = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     loaded = load("embedded/digits")
-    options = Options(targets="top2", batch_size=4, shard_size=8)
+    options = RunOptions(targets="top2", batch_size=4, shard_size=8)
     answer("ready")
     for line in sys.stdin:
         child = os.fork()

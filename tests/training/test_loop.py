@@ -118,7 +118,7 @@ def test_the_log_and_its_picture_are_beside_the_weights(
     with Image.open(folder / "curves.png") as picture:
         assert picture.width > picture.height
     assert not model.training
-    assert not list(folder.glob(".*"))
+    assert [file.name for file in folder.glob(".*")] == [".lock"]
 
 
 def test_the_best_weights_are_those_of_the_least_error(tmp_path: Path) -> None:
@@ -198,9 +198,9 @@ def test_another_run_is_refused_with_the_setting_that_differs(
     _, folder, _ = undisturbed
     with pytest.raises(TrainingError, match="--resume"):
         fit(task(network()), OPTIONS, folder)
-    with pytest.raises(TrainingError, match=r"'learning_rate': 0.05.* there, .*'learning_rate': 0.1"):
+    with pytest.raises(TrainingError, match=r"learning_rate was 0.05, is 0.1"):
         fit(task(network()), replace(OPTIONS, learning_rate=0.1), folder, resume=True)
-    with pytest.raises(TrainingError, match="'data': 'noise'"):
+    with pytest.raises(TrainingError, match="data was 'noise', is 'other'"):
         fit(task(network(), settings={"data": "other"}), OPTIONS, folder, resume=True)
     (tmp_path / "mine").write_text("precious", encoding="utf-8")
     with pytest.raises(TrainingError, match="holds no training run"):

@@ -1,7 +1,6 @@
 """Commands that judge maps, and look after data sets."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, get_args
 
@@ -47,7 +46,7 @@ def evaluate(
         write_maps(
             boxed, loaded, chosen, output,
             layer=layer, class_offset=class_offset, predictions=predictions, batch_size=batch_size, workers=workers,
-            report=partial(report, "pictures"),
+            report=report("pictures"),
         )  # fmt: skip
     evaluation = judge(boxed, output, rules, sweep=sweep)
     for file in boxed.missing:

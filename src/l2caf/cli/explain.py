@@ -2,7 +2,6 @@
 
 import tempfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -28,8 +27,9 @@ from l2caf.cli.options import (
 from l2caf.data.digit_scenes import DigitScenes, write_scenes
 from l2caf.data.pictures import find_pictures
 from l2caf.errors import TargetError
-from l2caf.jobs.explain import Request
+from l2caf.jobs.explain import PictureRequest
 from l2caf.jobs.explain import explain as run_explain
+from l2caf.methods.registry import methods as named_methods
 from l2caf.models import load, names
 from l2caf.models.card import read_labels
 from l2caf.objectives import ClassSpecific
@@ -39,15 +39,20 @@ DEMO_SCENES: Final = ((2, 6), (1, 2), (3, 2))  # digits per scene, scenes
 
 @with_network()
 def explain(
-    paths: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Picture files and folders.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the results.")],
-    target: Annotated[str, typer.Option(help="top3, class numbers as 208,324, or none.")] = "top1",
+    paths: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Names picture files and folders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Names a new folder for the results.")],
+    target: Annotated[str, typer.Option(help="Chooses the classes: top3, numbers as 208,324, or none.")] = "top1",
     layer: Layer = None,
     constraint: Constraint = "l2",
     others: WeightOfOthers = "sum",
-    labels: Annotated[Path | None, typer.Option(help="Text file, a class name a line.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
-    animate: Annotated[bool, typer.Option("--animate", help="Also write slow motion, as GIF and MP4.")] = False,
+    method: Annotated[
+        str, typer.Option(help="Shows the maps of other methods, too, such as cam,gradcam; by default none.")
+    ] = "",
+    labels: Annotated[
+        Path | None, typer.Option(help="Names a text file with a class name a line; by default the card's.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replaces earlier results.")] = False,
+    animate: Annotated[bool, typer.Option("--animate", help="Also writes slow motion, as GIF and MP4.")] = False,
     *,
     network: Network,
 ) -> None:
@@ -58,11 +63,13 @@ def explain(
     if labels is not None:
         loaded = replace(loaded, card=replace(loaded.card, labels=read_labels(labels)))
     caf = L2CAF(loaded.model, layer, constraint=constraint, objective=ClassSpecific(others))
-    requests = [Request(file, wanted) for file in files]
+    requests = [PictureRequest(file, wanted) for file in files]
+    beside = named_methods([name for name in method.split(",") if name], loaded.model, layer)
     with progress() as report:
         result = run_explain(
-            requests, loaded, caf, output, overwrite=overwrite, animate=animate, report=partial(report, "pictures")
-        )
+            requests, loaded, caf, output,
+            methods=beside, overwrite=overwrite, animate=animate, report=report("pictures"),
+        )  # fmt: skip
     for name, reason in result.skipped:
         typer.echo(f"skipped {name}: {reason}", err=True)
     typer.echo(str(result.folder / "index.html"))
@@ -70,7 +77,9 @@ def explain(
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("out/demo"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Names the folder for the results.")] = Path(
+        "out/demo"
+    ),
 ) -> None:
     """Explain pictures that l2caf makes itself, with the network that it carries: needs no download."""
     loaded = load("embedded/digits")
@@ -81,13 +90,13 @@ def demo(
             folder = Path(temporary, str(objects))
             folder.mkdir()
             files = write_scenes(DigitScenes("test", objects=objects, length=length, seed=2), folder)
-            requests += [Request(file, f"top{objects}") for file in files]
+            requests += [PictureRequest(file, f"top{objects}") for file in files]
         result = run_explain(requests, loaded, caf, output, overwrite=True)
     typer.echo(f"{len(result.done)} pictures explained; open {result.folder / 'index.html'}")
 
 
 def layers(
-    model: Annotated[str, typer.Argument(help="Network: resnet50, torchvision/NAME, timm/NAME.")],
+    model: Annotated[str, typer.Argument(help="Names the network: resnet50, torchvision/NAME, timm/NAME.")],
     weights: Weights = None,
     card: Card = None,
     model_arg: Arguments = None,
@@ -105,7 +114,9 @@ def layers(
     Console().print(table)
 
 
-def models(pattern: Annotated[str, typer.Argument(help="Part of a name.")] = "") -> None:
+def models(
+    pattern: Annotated[str, typer.Argument(help="Keeps the names that contain this text; by default all.")] = "",
+) -> None:
     """List the networks that --model takes."""
     for name in names():
         if pattern in name:

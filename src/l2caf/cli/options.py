@@ -1,4 +1,4 @@
-"""What several commands ask alike."""
+"""Options that several commands share, and their progress bars."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -26,13 +26,14 @@ from l2caf.models import LoadedModel, ModelCard, load
 from l2caf.models.arguments import parse_arguments
 from l2caf.models.card import Fit
 from l2caf.objectives import Others
+from l2caf.progress import Reports
 
 
 class RateColumn(ProgressColumn):
-    """How many a second."""
+    """The speed of a job."""
 
     def render(self, task: Task) -> Text:
-        """As `ProgressColumn`."""
+        """Say how many pictures, steps or frames are done per second."""
         return Text("" if task.speed is None else f"{task.speed:.1f}/s")
 
 
@@ -43,35 +44,55 @@ PROGRESS: Final = (
 )  # fmt: skip
 
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="resnet50, torchvision/NAME, timm/NAME, your.module:constructor.")
+    str,
+    typer.Option(
+        "--model", "-m", help="Names the network: resnet50, torchvision/NAME, timm/NAME, or your.module:constructor."
+    ),
 ]
-Weights = Annotated[Path | None, typer.Option(help="Weight file (.safetensors, .pth); else the library's download.")]
-Card = Annotated[Path | None, typer.Option(help="Model card (JSON); else the one beside the weights.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="Names the weight file (.safetensors, .pth); by default the library's download.")
+]
+Card = Annotated[Path | None, typer.Option(help="Names the model card (JSON); by default the one beside the weights.")]
 Arguments = Annotated[
-    list[str] | None, typer.Option("--model-arg", help="Constructor keyword, NAME=VALUE; repeatable.")
+    list[str] | None,
+    typer.Option("--model-arg", help="Gives the constructor a keyword, NAME=VALUE; may be given several times."),
 ]
-Constraint = Annotated[str, typer.Option(help="l2, l1, softmax or gaussian.")]
-WeightOfOthers = Annotated[Others, typer.Option("--others", help="Eq. 2's other classes: sum (as printed) or mean.")]
-Layer = Annotated[str | None, typer.Option(help="Dotted name; else the last that reaches the output.")]
-Fitting = Annotated[Fit | None, typer.Option(help="squash, crop, pad or squash-crop.")]
-Size = Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")]
-Numbers = Annotated[str | None, typer.Option(help="One number, or one per channel: 0.5 or 0.48,0.45,0.40.")]
-Pictures = Annotated[list[Path] | None, typer.Argument(metavar="[PICTURES...]", help="Else digits on photos.")]
+Constraint = Annotated[str, typer.Option(help="Chooses the constraint of the filter: l2, l1, softmax or gaussian.")]
+WeightOfOthers = Annotated[
+    Others, typer.Option("--others", help="Weighs Eq. 2's other classes: by their sum (as printed) or their mean.")
+]
+Layer = Annotated[
+    str | None, typer.Option(help="Names the layer to look at; by default the last one that reaches the output.")
+]
+Fitting = Annotated[
+    Fit | None,
+    typer.Option(help="Fits pictures to the network: squash, crop, pad or squash-crop; by default the card's."),
+]
+Size = Annotated[
+    int | None, typer.Option(help="Sets the side of the network's input in pixels; by default the card's.")
+]
+Numbers = Annotated[
+    str | None,
+    typer.Option(help="Normalises pictures: one number, or one per channel (0.48,0.45,0.40); by default the card's."),
+]
+Pictures = Annotated[
+    list[Path] | None, typer.Argument(metavar="[PICTURES...]", help="Names pictures; by default digits on photos.")
+]
 Network = Callable[[], LoadedModel]  # of `with_network`
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Device = Annotated[str, typer.Option(help="Chooses the device: cpu, cuda, cuda:1, ...")]
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars on stderr.
+def progress() -> Iterator[Reports]:
+    """Draw progress bars on stderr while the body runs.
 
     Yields:
-        What to call with what is under way, how much is done and how much there is.
+        A function from the name of a job, which stands before its bar, to the report that moves the bar.
     """
     bars = Progress(*PROGRESS, console=Console(stderr=True))
     tasks: dict[str, TaskID] = {}
 
-    def report(what: str, done: int, total: int) -> None:
+    def move(what: str, done: int, total: int) -> None:
         if not tasks:
             bars.start()
         if what not in tasks:
@@ -79,7 +100,7 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
         bars.update(tasks[what], completed=done, total=total)
 
     try:
-        yield report
+        yield lambda what: partial(move, what)
     finally:
         if tasks:  # bars that never began would end in an empty line
             bars.stop()
@@ -102,16 +123,16 @@ def _named(
 
 
 def sharing(keyword: str, build: Callable[..., Any], **changed: Any) -> Callable[[Command], Command]:
-    """Give a command options that others have too.
+    """Give a command options that other commands have, too.
 
     Args:
-        keyword: the command's own, for what they make: a function without arguments, so that a command can look at its
-            other options first.
-        build: what takes the options, and makes what the command wants of them.
-        changed: options of `build` with another default; LEFT_OUT for one that means nothing to the command.
+        keyword: the command's own parameter for what the options make: a function without arguments, so that a command
+            can check its other options first.
+        build: the function that takes the shared options and makes what the command needs.
+        changed: new defaults for options of `build`, by name; LEFT_OUT for an option that the command does not have.
 
     Returns:
-        A decorator of commands.
+        The decorator.
     """
     parameters = inspect.signature(build).parameters
     asked = {
@@ -157,7 +178,7 @@ def card_of(
     std: str | None = None,
     fit: Fit | None = None,
 ) -> ModelCard:
-    """What the command line says of a network, over what its card says."""
+    """The model card of a network, with what the command line says in the place of what its file says."""
     said = ModelCard(
         arguments=parse_arguments(arguments or []),
         size=None if size is None else (size, size),

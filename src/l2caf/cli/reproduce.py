@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,7 +47,7 @@ def figure9(
     from l2caf.experiments.figure9 import figure9 as make_figure9  # noqa: PLC0415  (an extra)
 
     with progress() as report:
-        rows = make_figure9(output, weights=weights, joint=joint, report=partial(report, "training"))
+        rows = make_figure9(output, weights=weights, joint=joint, report=report("training"))
     losses = ((event, f"{loss:.3g}", f"{uniform:.3g}") for event, loss, uniform in rows)
     _show(("event", "loss", "loss of the uniform filter"), losses, output)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +49,7 @@ class TrainingOptions:
     def train(self, recipe: Recipe, options: Options, output: Path) -> Result:
         """Train with a bar of progress on stderr."""
         with progress() as report:
-            return train(recipe, options, output, resume=self.resume, report=partial(report, "steps"))
+            return train(recipe, options, output, resume=self.resume, report=report("steps"))
 
 
 @app.command()

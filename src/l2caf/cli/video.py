@@ -14,17 +14,24 @@ from l2caf.objectives import ClassSpecific
 
 @with_network()
 def video(
-    path: Annotated[Path, typer.Argument(metavar="FILM", help="A film, or a folder of frames.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the results.")],
-    target: Annotated[str, typer.Option(help="top1, class numbers as 208,324, or none.")] = "none",
+    path: Annotated[Path, typer.Argument(metavar="FILM", help="Names a film, or a folder of frames.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Names a new folder for the results.")],
+    target: Annotated[str, typer.Option(help="Chooses the classes: top1, numbers as 208,324, or none.")] = "none",
     frames: Annotated[
-        int | None, typer.Option(help="To sample: 32 of the film, or what a network of clips takes.", min=1)
+        int | None,
+        typer.Option(
+            help="Sets the number of frames; by default 32 of the film, or what a network of clips takes.", min=1
+        ),
     ] = None,
-    clips: Annotated[int, typer.Option(help="Into how many a film is cut, for a network of clips.", min=1)] = 1,
-    joint: Annotated[bool, typer.Option("--joint", help="One filter over all frames: which one matters.")] = False,
+    clips: Annotated[
+        int, typer.Option(help="Sets into how many clips the film is cut, for a network of clips.", min=1)
+    ] = 1,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="Finds one filter over all frames, which says which frame matters.")
+    ] = False,
     layer: Layer = None,
     others: WeightOfOthers = "sum",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replaces earlier results.")] = False,
     *,
     network: Network,
 ) -> None:
@@ -35,18 +42,20 @@ def video(
     caf = L2CAF(loaded.model, layer, objective=ClassSpecific(others), joint=joint)
     run = partial(explain_film, sampling=Sampling(frames, clips, parse_target(target)), overwrite=overwrite)
     with progress() as report:
-        folder = run(path, loaded, caf, output, report=report)
+        folder = run(path, loaded, caf, output, report=report("frames"))
     typer.echo(str(folder / "attention.mp4"))
 
 
 @with_network(size=LEFT_OUT, mean=LEFT_OUT, std=LEFT_OUT, fit=LEFT_OUT)
 def volume(
-    path: Annotated[Path, typer.Argument(metavar="SCAN", help="A NIfTI file: .nii, .nii.gz.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the results.")],
-    target: Annotated[str, typer.Option(help="top1, class numbers, or none.")] = "none",
-    shape: Annotated[str | None, typer.Option(help="What the network takes, as 64,128,128; else the scan's.")] = None,
+    path: Annotated[Path, typer.Argument(metavar="SCAN", help="Names a NIfTI file: .nii, .nii.gz.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Names a new folder for the results.")],
+    target: Annotated[str, typer.Option(help="Chooses the classes: top1, numbers as 208,324, or none.")] = "none",
+    shape: Annotated[
+        str | None, typer.Option(help="Sets the size that the network takes, as 64,128,128; by default the scan's.")
+    ] = None,
     layer: Layer = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replaces earlier results.")] = False,
     *,
     network: Network,
 ) -> None:

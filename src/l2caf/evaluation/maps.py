@@ -11,7 +11,7 @@ class: their maps are class-oblivious, and the embeddings are kept.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -19,45 +19,21 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch.utils.data import DataLoader, Dataset
 
 from l2caf import storage
 from l2caf.attention import L2CAF
 from l2caf.data.boxed import BoxedPicture, BoxedSet
-from l2caf.data.pictures import prepare, read_picture
-from l2caf.errors import DataError, StorageError
+from l2caf.data.feeding import Batch, PictureFiles, fed, in_turn
+from l2caf.errors import DataError
 from l2caf.evaluation import Frame
 from l2caf.methods.registry import CLASS_FREE, Method
-from l2caf.models import LoadedModel, ModelCard
+from l2caf.models import LoadedModel
+from l2caf.progress import Report, silent
 
 FORMAT: Final = "l2caf.evaluation/2"
 GUESSES: Final = 5  # that are noted, whether they have maps or not
 Predictions = Literal["true", "top1", "top5", "none"]
 MAPPED: Final[dict[Predictions, int]] = {"true": 0, "top1": 1, "top5": 5, "none": 0}
-
-
-def _silent(done: int, total: int) -> None:
-    """Report nothing."""
-    del done, total
-
-
-class Prepared(Dataset[tuple[int, Any]]):
-    """Pictures as the network takes them; what cannot be read comes as its reason."""
-
-    def __init__(self, pictures: Sequence[BoxedPicture], numbers: Sequence[int], card: ModelCard) -> None:
-        self.pictures, self.numbers, self.card = pictures, numbers, card
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, index: int) -> tuple[int, Any]:
-        number = self.numbers[index]
-        try:
-            picture = read_picture(self.pictures[number].file)
-        except DataError as error:
-            return number, str(error)
-        inputs, region = prepare(picture, **self.card.feeding)
-        return number, (inputs, picture.size, region)
 
 
 def write_maps(  # noqa: PLR0913  (what a run is made of)
@@ -71,7 +47,7 @@ def write_maps(  # noqa: PLR0913  (what a run is made of)
     predictions: Predictions = "true",
     batch_size: int = 16,
     workers: int = 0,
-    report: Callable[[int, int], None] = _silent,
+    report: Report = silent,
 ) -> None:
     """Stage one: the maps of every picture by every method, resumable.
 
@@ -90,6 +66,7 @@ def write_maps(  # noqa: PLR0913  (what a run is made of)
 
     Raises:
         StorageError: if the folder holds a run with other settings; the message names the difference.
+        RunError: if another process is at work in the folder, or a process that reads pictures died.
         DataError: if a method wants a class of an embedding.
     """
     asking = [name for name in methods if name not in CLASS_FREE]
@@ -104,22 +81,20 @@ def write_maps(  # noqa: PLR0913  (what a run is made of)
         "class_offset": class_offset,
         "predictions": predictions,
     }
-    _claim(folder, settings)
-    finished = _finished(folder)
-    todo = [number for number in range(len(boxed.pictures)) if number not in finished]
-    report(len(finished), len(boxed.pictures))
+    classes = _Classes(class_offset, MAPPED[predictions], are_outputs=predictions != "none")
     caf = L2CAF(loaded.model, layer)
-    loader = DataLoader(
-        Prepared(boxed.pictures, todo, loaded.card), batch_size=batch_size, num_workers=workers, collate_fn=list
-    )
-    for batch in loader:
-        numbers = [number for number, _ in batch]
-        arrays = _maps_of(
-            batch, boxed, caf, methods, _Classes(class_offset, MAPPED[predictions], are_outputs=predictions != "none")
-        )
-        storage.write_arrays(folder / "maps" / f"{numbers[0]:06d}-{len(numbers)}.npz", arrays)
-        finished.update(numbers)
+    with storage.claimed(folder, settings, what="evaluation", results="maps/*.npz"):
+        (folder / "maps").mkdir(exist_ok=True)
+        finished = _finished(folder)
+        todo = [number for number in range(len(boxed.pictures)) if number not in finished]
         report(len(finished), len(boxed.pictures))
+        files = PictureFiles([picture.file for picture in boxed.pictures])
+        with fed(files, loaded.card.feeding, in_turn(todo, batch_size), workers=workers) as batches:
+            for batch in batches:
+                arrays = _maps_of(batch, boxed, caf, methods, classes)
+                storage.write_arrays(folder / "maps" / f"{batch.asked[0]:06d}-{len(batch.asked)}.npz", arrays)
+                finished.update(batch.asked)
+                report(len(finished), len(boxed.pictures))
 
 
 def _finished(folder: Path) -> set[int]:
@@ -139,25 +114,11 @@ def _settings(boxed: BoxedSet, loaded: LoadedModel, methods: dict[str, Method]) 
     }  # fmt: skip
 
 
-def _claim(folder: Path, settings: dict[str, Any]) -> None:
-    """Make the folder this run's, or see that it is."""
-    if (folder / storage.MANIFEST).is_file():
-        earlier = storage.read_manifest(folder)
-        changed = [name for name, value in settings.items() if earlier.get(name) != value]
-        if changed and any((folder / "maps").glob("*.npz")):
-            was, now = ({name: source.get(name) for name in changed} for source in (earlier, settings))
-            raise StorageError(f"{folder} holds another run: {was} there, {now} here; choose another folder")
-    elif folder.exists() and any(folder.iterdir()):
-        raise StorageError(f"{folder} exists and holds no evaluation; choose another folder")
-    (folder / "maps").mkdir(parents=True, exist_ok=True)
-    storage.write_manifest(folder, settings)
-
-
 @dataclass(frozen=True, slots=True)
 class _Classes:
     """Which outputs of the network maps are made for: class 0 is output `offset`; and so many of its first guesses.
 
-    Unless classes are outputs at all; then the outputs are kept instead.
+    Embeddings have no class outputs; their outputs are stored instead.
     """
 
     offset: int
@@ -178,30 +139,27 @@ class _Classes:
 
 
 def _maps_of(
-    batch: list[tuple[int, Any]], boxed: BoxedSet, caf: L2CAF, methods: dict[str, Method], classes: _Classes
+    batch: Batch, boxed: BoxedSet, caf: L2CAF, methods: dict[str, Method], classes: _Classes
 ) -> dict[str, np.ndarray]:
     """Everything that is kept of one batch."""
-    readable = [(number, *content) for number, content in batch if not isinstance(content, str)]
-    skipped = [(number, content) for number, content in batch if isinstance(content, str)]
     arrays: dict[str, Any] = {
-        "skipped": np.array([number for number, _ in skipped], dtype=np.int64),
-        "reasons": np.array([reason for _, reason in skipped], dtype=np.str_),
-        "numbers": np.array([row[0] for row in readable], dtype=np.int64),
+        "skipped": np.array([one.number for one in batch.failures], dtype=np.int64),
+        "reasons": np.array([one.reason for one in batch.failures], dtype=np.str_),
+        "numbers": np.array(batch.numbers, dtype=np.int64),
     }
-    if readable:
+    if batch.numbers:
         device = next(caf.model.parameters()).device
-        inputs = torch.stack([row[1] for row in readable]).to(device)
-        with caf.cut(inputs) as cut:
+        with caf.cut(batch.inputs.to(device)) as cut:
             scores = cut.tail.reference
-            targets = classes.targets([boxed.pictures[row[0]].label for row in readable], scores)
+            targets = classes.targets([boxed.pictures[number].label for number in batch.numbers], scores)
             found = {name: method(cut, targets[:, : 1 + classes.n_guesses]) for name, method in methods.items()}
         arrays |= {f"map {name}": _in_half(maps) for name, maps in found.items()}
         if not classes.are_outputs:
             arrays["outputs"] = scores.float().cpu().numpy()
         arrays |= {
             "targets": targets.cpu().numpy(),
-            "sizes": np.array([row[2] for row in readable]),
-            "regions": np.array([row[3] for row in readable]),
+            "sizes": np.array(batch.sizes),
+            "regions": np.array(batch.regions),
         }
     return arrays
 

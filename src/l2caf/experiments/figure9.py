@@ -1,11 +1,11 @@
 """Figure 9: attention of a recurrent retrieval network at every time step, one clip a row."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from l2caf.attention import L2CAF
 from l2caf.data.digit_clips import CLASSES, DigitClips
+from l2caf.progress import Report, silent
 from l2caf.recipes.clips import WEIGHTS, ClipRecipe, as_inputs, default_options, trained
 from l2caf.recipes.recipe import train
 from l2caf.video import frame_maps
@@ -20,7 +20,7 @@ def figure9(
     *,
     weights: Path | None = None,
     joint: bool = False,
-    report: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    report: Report = silent,
 ) -> list[tuple[str, float, float]]:
     """Draw the figure.
 

@@ -7,7 +7,6 @@ rest, once for every seed, and continues a run that stopped.
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -20,6 +19,7 @@ from l2caf.evaluation.judge import Evaluation, judge
 from l2caf.evaluation.maps import Predictions, write_maps
 from l2caf.methods.registry import methods
 from l2caf.models import LoadedModel, load
+from l2caf.progress import Report, Reports, all_silent
 from l2caf.recipes.recipe import WEIGHTS, Recipe, train
 from l2caf.retrieval.search import Metric
 from l2caf.training import Options
@@ -27,8 +27,6 @@ from l2caf.training.options import usable
 
 DIGIT_SCENES: Final = 300
 SEEDS: Final = (0, 1, 2)  # of training and scenes, where the data are digits
-
-TableReport = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +151,7 @@ class Table(Generic[Row]):
         output: Path,
         plan: TablePlan | None = None,
         *,
-        report: TableReport = lambda what, done, total: None,  # noqa: ARG005
+        report: Reports = all_silent,
     ) -> list[Row]:
         """Make the table and write its files; a run that stopped is continued.
 
@@ -161,7 +159,7 @@ class Table(Generic[Row]):
             data: `NAME:ROOT`, as `known` names it, or `digits`, which needs no download.
             output: the folder for trained networks, maps and results.
             plan: what the table is made of; None for what the paper's is made of.
-            report: called with what is under way, how much of it is done, and how much there is.
+            report: gives, for each training and evaluation by name, what is called with how much is done and in all.
 
         Returns:
             The rows; the folder holds them as NAME.json and NAME.md.
@@ -185,13 +183,13 @@ class Table(Generic[Row]):
                     recipe, usual = entry.training
                     options = replace(plan.training or usual, seed=seed, device=plan.device)
                     folder = output / "training" / label
-                    train(recipe, options, folder, resume=True, report=partial(report, f"train {label}"))
+                    train(recipe, options, folder, resume=True, report=report(f"train {label}"))
                     weights = folder / WEIGHTS
                 loaded = load(entry.model, weights=weights)
                 loaded.model.to(plan.device)
                 _refuse_test_classes(loaded, boxed, weights)
                 maps = output / self.maps / label
-                found = _judged(boxed, loaded, maps, entry.comparison, partial(report, label))
+                found = _judged(boxed, loaded, maps, entry.comparison, report(label))
                 trials.append(Trial(boxed, maps, found))
             rows += entry.rows(trials)
             self._write(rows, output)
@@ -217,9 +215,7 @@ class Table(Generic[Row]):
         write(output, self.name, content, as_markdown([column.heading for column in self.columns], cells))
 
 
-def _judged(
-    boxed: BoxedSet, loaded: LoadedModel, folder: Path, comparison: Comparison, report: Callable[[int, int], None]
-) -> Evaluation:
+def _judged(boxed: BoxedSet, loaded: LoadedModel, folder: Path, comparison: Comparison, report: Report) -> Evaluation:
     """Maps of a data set by several methods, judged by several rules; a run that stopped is continued."""
     chosen = methods(list(comparison.methods), loaded.model)
     workers = 0 if boxed.name == "csv" else 2  # scenes are not worth starting processes for

@@ -5,11 +5,10 @@ strip and the GIF, stay in memory.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -24,8 +23,9 @@ from l2caf.attention.targets import Target
 from l2caf.data.clips import chosen_times, frames_at, open_film
 from l2caf.data.pictures import prepare, seen
 from l2caf.errors import DataError
-from l2caf.jobs.feeding import check_takes
+from l2caf.jobs.check import check_takes
 from l2caf.models import LoadedModel
+from l2caf.progress import Report, silent
 from l2caf.video.maps import frame_maps
 from l2caf.viz.animation import write_gif
 from l2caf.viz.film import Write, contoured, even, mp4
@@ -36,19 +36,18 @@ BATCH: Final = 8  # frames that a network of pictures sees at once
 STRIP, GIF = 6, 48  # pictures in the film strip and the GIF
 GIF_PX: Final = 240
 LONGEST_SHOWN_S: Final = 2.0  # in the film that is written
-Report = Callable[[str, int, int], None]
 logger = logging.getLogger("l2caf")
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Which frames of a film are explained, and for what.
+    """Which frames of a film are explained, and for which classes.
 
     Attributes:
-        frames: how many, at equal steps of time: of the film, for a network of pictures; of each clip, for a network of
-            clips, where None is what the network was trained on.
-        clips: how many clips a film is cut into, for a network of clips.
-        target: what is asked of them, as for `L2CAF`; of several classes the first is drawn.
+        frames: the number of frames, at equal steps of time, that are taken of the film, or for a network of clips of
+            each clip. None stands for 32 of the film, or for as many as the network of clips was trained on.
+        clips: the number of clips that a film is cut into, for a network of clips.
+        target: the classes to explain, as for `L2CAF`; of several classes the first is drawn.
     """
 
     frames: int | None = None
@@ -75,7 +74,7 @@ class _Kept:
     small: list[UInt8[np.ndarray, "h w 3"]] = field(default_factory=list)
     filters: list[Tensor] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
-    lines: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[storage.JsonObject] = field(default_factory=list)
 
     def frame(self, time: float, drawn: UInt8[np.ndarray, "h w 3"], lined: UInt8[np.ndarray, "h w 3"]) -> None:
         """Keep a frame's pictures if it is among those of the strip or the GIF."""
@@ -100,7 +99,7 @@ def explain_film(  # noqa: PLR0913  (what, with what, whereto; the rest by keywo
     *,
     sampling: Sampling = Sampling(),
     overwrite: bool = False,
-    report: Report = lambda what, done, total: None,  # noqa: ARG005
+    report: Report = silent,
 ) -> Path:
     """Explain a film and write it under its attention, whole or not at all.
 
@@ -109,9 +108,9 @@ def explain_film(  # noqa: PLR0913  (what, with what, whereto; the rest by keywo
         loaded: a network of pictures, which sees frame by frame, or of clips.
         caf: the explainer, around `loaded.model`.
         output: a folder that does not exist yet.
-        sampling: which frames, and what is asked of them.
-        overwrite: replace an earlier result there.
-        report: called with what is under way, how much is done, and how much there is.
+        sampling: which frames are explained, and for which classes.
+        overwrite: whether an earlier result there is replaced.
+        report: called with the number of frames done and in all.
 
     Returns:
         The folder: attention.mp4, attention.gif, filmstrip.png, filters.npz, manifest.json.
@@ -132,7 +131,7 @@ def explain_film(  # noqa: PLR0913  (what, with what, whereto; the rest by keywo
             explain = _Explainer(loaded, caf, sampling, kept, write)
             while part := list(islice(frames, sampling.per_clip(loaded))):
                 explain(part)
-                report("frames", len(kept.times), len(times))
+                report(len(kept.times), len(times))
         if len(kept.times) < len(times):
             logger.warning("%s is damaged: of %d frames chosen, %d can be read", path, len(times), len(kept.times))
         write_gif(folder / "attention.gif", kept.small)
@@ -209,7 +208,7 @@ def _view(picture: Image.Image, region: tuple[float, float, float, float]) -> UI
     return seen(picture, region, (fitted.height, fitted.width))
 
 
-def _line(attention: Attention, times: list[float]) -> dict[str, Any]:
+def _line(attention: Attention, times: list[float]) -> storage.JsonObject:
     return {
         "times_s": times,
         "layer": attention.question.layer,

@@ -11,12 +11,12 @@ from l2caf.attention import L2CAF
 from l2caf.attention.targets import Target
 from l2caf.data.volumes import as_input, read_volume, write_map
 from l2caf.errors import LayerError
-from l2caf.jobs.feeding import check_takes
+from l2caf.jobs.check import check_takes
 from l2caf.viz.volume import write_projections, write_slices
 
 
 def scores_of_volume(output: Any) -> Any:
-    """For `output=`: a segmentation's scores averaged over voxels; anything else as it is.
+    """Average a segmentation's scores over its voxels, and leave any other output as it is; meant for `output=`.
 
     Voxel by voxel a segmentation has more outputs than a filter on its last layer has weights, and the matrix of the
     two does not fit into memory.
@@ -25,7 +25,7 @@ def scores_of_volume(output: Any) -> Any:
         output: what a network returned.
 
     Returns:
-        (b, n) of scores (b, n, d, h, w).
+        The averages (b, n) of scores (b, n, d, h, w).
     """
     return output.mean((2, 3, 4)) if isinstance(output, Tensor) and output.dim() == 5 else output
 
@@ -45,9 +45,9 @@ def explain_volume(
         path: a NIfTI file.
         caf: the explainer of a network that takes (1, c, d, h, w); the scan is repeated as its channels.
         output: a folder that does not exist yet.
-        size: depth, height and width that the network takes; the scan's own by default.
-        target: as for `L2CAF`; of several classes the first is drawn.
-        overwrite: replace an earlier result there.
+        size: the depth, height and width that the network takes; the scan's own by default.
+        target: the classes to explain, as for `L2CAF`; of several classes the first is drawn.
+        overwrite: whether an earlier result there is replaced.
 
     Returns:
         The folder: slices.png, projections.png, attention.nii.gz in the scan's own space, attention/, manifest.json.

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from l2caf import storage
 from l2caf.models import ModelCard
+from l2caf.progress import Report, silent
 from l2caf.training import Options, Result, Task, fit
 from l2caf.training.feed import Items, in_order
 from l2caf.training.loop import BEST
@@ -87,7 +88,7 @@ def train(
     output: Path,
     *,
     resume: bool = False,
-    report: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    report: Report = silent,
 ) -> Result:
     """Train one network and write its weights.
 

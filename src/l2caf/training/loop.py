@@ -10,8 +10,8 @@ from there it ends with the same weights, bit for bit on the same machine, as if
 """
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from l2caf import storage
-from l2caf.errors import TrainingError
+from l2caf.errors import RunError, StorageError, TrainingError
+from l2caf.progress import Report, silent
 from l2caf.training import checkpoints, curves
 from l2caf.training.feed import Feed
 from l2caf.training.options import Options
@@ -31,11 +32,6 @@ from l2caf.training.stopping import stop_requests
 DRAW_EVERY_S: Final = 30.0
 BEST: Final = "best.safetensors"
 FREE: Final = ("device", "save_every", "log_every")  # options that may change when a run is taken up
-
-
-def _silent(done: int, total: int) -> None:
-    """Report nothing."""
-    del done, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +80,7 @@ def fit(
     folder: Path,
     *,
     resume: bool = False,
-    report: Callable[[int, int], None] = _silent,
+    report: Report = silent,
 ) -> Result:
     """Train a network.
 
@@ -106,9 +102,9 @@ def fit(
     options = options.checked()
     every = task.feed.steps_per_epoch
     curves.figure_class()  # what is missing is said before the first step
-    _claim(folder, task, options, resume=resume)
     device = torch.device(options.device)
     with ExitStack() as stack:
+        stack.enter_context(_claimed(folder, task, options, resume=resume))
         stack.enter_context(torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []))
         stack.enter_context(torch.cuda.device(device) if device.type == "cuda" else nullcontext())
         torch.manual_seed(options.seed)
@@ -130,23 +126,19 @@ def fit(
     return Result(folder, trainer.best, trainer.best_step, trainer.log)
 
 
-def _claim(folder: Path, task: Task, options: Options, *, resume: bool) -> None:
+@contextmanager
+def _claimed(folder: Path, task: Task, options: Options, *, resume: bool) -> Iterator[None]:
     """Make the folder this run's, or see that it is."""
+    if not resume and (folder / storage.MANIFEST).is_file():
+        raise TrainingError(f"{folder} holds a run; take it up with --resume, or choose another folder")
     determining = {name: value for name, value in asdict(options).items() if name not in FREE}
     settings = {"format": "l2caf.training/1", **determining, "batch_size": task.feed.batch_size, **task.settings}
-    if (folder / storage.MANIFEST).is_file():
-        if not resume:
-            raise TrainingError(f"{folder} holds a run; take it up with --resume, or choose another folder")
-        earlier = storage.read_manifest(folder)
-        changed = [name for name in {**settings, **earlier} if earlier.get(name) != settings.get(name)]
-        if changed:
-            was, now = ({name: source.get(name) for name in changed} for source in (earlier, settings))
-            raise TrainingError(f"{folder} holds another run: {was} there, {now} here; choose another folder")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise TrainingError(f"{folder} exists and holds no training run; choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    with storage.whole_file(folder / storage.MANIFEST) as stream:
-        stream.write(storage.as_json(settings).encode())
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(storage.claimed(folder, settings, what="training run"))
+        except (StorageError, RunError) as error:
+            raise TrainingError(str(error)) from error
+        yield
 
 
 class _Trainer:

@@ -12,7 +12,7 @@ from l2caf.errors import DataError
 
 
 def frame_maps(attention: Attention, size: Sequence[int], n_frames: int | None = None) -> Float[Tensor, "b t h w"]:
-    """A map per frame of every clip, of its first target.
+    """Make a map for each frame of every clip, of its first target.
 
     Args:
         attention: with a filter per frame (b, t, k, *grid), or one filter over t x h x w.
@@ -20,8 +20,9 @@ def frame_maps(attention: Attention, size: Sequence[int], n_frames: int | None =
         n_frames: how many frames a filter over t x h x w stands for; as many as its input by default.
 
     Returns:
-        (b, t, h, w) in [0, 1]. Filters of their own have norms of their own, so each is divided by its maximum; the
-        frames of one filter are divided by the maximum of them all, so that they say which frame matters.
+        The maps (b, t, h, w) in [0, 1]. Where every frame has a filter, each map is divided by its own maximum, since
+        each filter has its own norm. The frames of one filter are divided by their common maximum, so that they say
+        which frame matters.
 
     Raises:
         DataError: if the attention is of pictures, not clips.
@@ -36,13 +37,14 @@ def frame_maps(attention: Attention, size: Sequence[int], n_frames: int | None =
 
 
 def frame_shares(attention: Attention) -> Float[Tensor, "b k t"]:
-    """How the squared norm of a filter over t x h x w is shared out among its instants.
+    """Share the squared norm of a filter over t x h x w out among its instants.
 
     Args:
-        attention: solved with `joint=True`, or of a network of three-dimensional layers.
+        attention: the attention of clips with one filter over t x h x w: solved with `joint=True`, or of a network of
+            three-dimensional layers.
 
     Returns:
-        (b, k, t), non-negative, of sum 1: how much each instant matters.
+        The shares (b, k, t), non-negative and of sum 1: how much each instant matters.
 
     Raises:
         DataError: if filters have no time.

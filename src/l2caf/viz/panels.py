@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from l2caf import pictures
@@ -12,6 +13,8 @@ from l2caf.attention import Attention
 from l2caf.viz.report import Panel
 
 LONGEST_PX: Final = 1024  # pictures in results are not larger
+MAP_ONLY: Final = "map only"
+MAP_ONLY_NOTE: Final = "The map of another method. It comes without a loss, so nothing is proven of it."
 
 Region = tuple[float, float, float, float]
 
@@ -76,3 +79,21 @@ def panel(attention: Attention, place: tuple[int, ...], label: str, framing: Fra
         time_s=framing.time_s,
         picture=framing.picture,
     )
+
+
+def map_panel(heat: Float[np.ndarray, "h w"], label: str, framing: Framing) -> Panel:
+    """Prepare the map of another method, which has no loss, for a page.
+
+    Args:
+        heat: The map, non-negative, on any grid over the part of the picture that the network was shown.
+        label: The name of the method, and what the map explains.
+        framing: Where the map lies on its picture.
+
+    Returns:
+        The panel.
+    """
+    laid = pictures.in_frame(torch.from_numpy(heat), framing.size, framing.region)
+    return Panel(
+        label, laid, loss=float("nan"), uniform_loss=float("nan"), certificate=MAP_ONLY,
+        certificate_note=MAP_ONLY_NOTE, negative_share=0.0, unique=None, time_s=framing.time_s, picture=framing.picture,
+    )  # fmt: skip

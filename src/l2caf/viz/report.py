@@ -47,7 +47,7 @@ class Panel:
     Attributes:
         label: what it explains.
         heatmap: (h, w) in [0, 1], covering the whole picture, at any resolution; NaN counts as 0.
-        loss: under the map's filter.
+        loss: under the map's filter; NaN for a map of another method, which has none.
         uniform_loss: under the filter that prefers no position.
         certificate: one word.
         certificate_note: the sentence behind it.
@@ -200,10 +200,13 @@ def _panel(panel: Panel, number: int, name: str, size: tuple[int, int], certific
         badges.append('<span class="mark">undecided</span>')
     elif panel.unique is False:
         badges.append('<span class="mark">not unique</span>')
+    figures = "" if math.isnan(panel.loss) else (  # of a method that solves no problem of ours
+        f"<dl><dt>loss</dt><dd class='own'>{four_digits(panel.loss)}</dd>"
+        f"<dt>uniform filter</dt><dd>{four_digits(panel.uniform_loss)}</dd>{_meter(panel)}</dl><p>{_gain(panel)}</p>"
+    )  # fmt: skip
     caption = (
-        f"<h3><bdi>{escaped(panel.label)}</bdi></h3><dl><dt>loss</dt><dd class='own'>{four_digits(panel.loss)}</dd>"
-        f"<dt>uniform filter</dt><dd>{four_digits(panel.uniform_loss)}</dd>{_meter(panel)}</dl>"
-        f"<p>{_gain(panel)}</p><p class='badges'>{''.join(badges)}<span>{_duration(panel.time_s)}</span></p>"
+        f"<h3><bdi>{escaped(panel.label)}</bdi></h3>{figures}"
+        f"<p class='badges'>{''.join(badges)}<span>{_duration(panel.time_s)}</span></p>"
     )
     return _figure(f"Attention for {panel.label} in {name}, {where(heat)}", size, layers, caption)
 

@@ -39,8 +39,8 @@ def test_run_show_and_report_from_the_command_line(l2caf: Call, scenes: Path, tm
 
     code, _, err = l2caf(*run, "--targets", "top1")
     assert code == 2
-    assert "targets: top2 there, top1 here" in err
-    assert "compare: gradcam there, None here" in err
+    assert "targets was 'top2', is 'top1'" in err
+    assert "compare was 'gradcam', is not given" in err
 
     code, _, err = l2caf("show", folder, "--row", 7, "-o", tmp_path / "row.png")
     assert code == 0
@@ -62,13 +62,15 @@ def test_run_show_and_report_from_the_command_line(l2caf: Call, scenes: Path, tm
     [
         (["--what", "filtr"], "'filtr' cannot be kept; did you mean 'filter'"),
         (["--solver", "newton"], "unknown solver 'newton'; expected one of auto, exact"),
-        (["--compare", "lime"], "maps cannot be compared with 'lime'"),
+        (["--compare", "lime"], "unknown method 'lime'"),
         (["--actors", "4", "--address", "auto"], "--address, --actors means nothing on this machine"),
         (["--engine", "ray", "--threads", "2"], "--threads means nothing on Ray"),
     ],
 )
-def test_what_is_not_understood_is_one_line(l2caf: Call, options: list[str], message: str, tmp_path: Path) -> None:
-    code, _, err = l2caf("run", "--input", tmp_path, "--model", "embedded/digits", *options, "-o", tmp_path / "run")
+def test_what_is_not_understood_is_one_line(
+    l2caf: Call, options: list[str], message: str, scenes: Path, tmp_path: Path
+) -> None:
+    code, _, err = l2caf("run", "--input", scenes, "--model", "embedded/digits", *options, "-o", tmp_path / "run")
     assert code == 2
     assert message in err
     assert not (tmp_path / "run").exists()

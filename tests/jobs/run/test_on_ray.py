@@ -11,11 +11,11 @@ from PIL import Image
 from torch import nn
 
 from l2caf.errors import RunError
-from l2caf.jobs.run import Local, Options, open_source, results, run
+from l2caf.jobs.run import Local, RunOptions, open_source, results, run
 from l2caf.jobs.run.inputs import Files
 from l2caf.models import LoadedModel, ModelCard, load
 
-OPTIONS = Options(targets="top1", batch_size=4, shard_size=8)
+OPTIONS = RunOptions(targets="top1", batch_size=4, shard_size=8)
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::DeprecationWarning:ray.data.context")]  # its own
 
@@ -25,7 +25,7 @@ def on_ray() -> Iterator[Any]:
     """Ray with two CPUs on this machine, once for all tests."""
     ray = pytest.importorskip("ray", reason="ray is not installed")
     module = pytest.importorskip("l2caf.jobs.run.on_ray", exc_type=ImportError)
-    path = os.pathsep.join(str(Path(__file__).parents[2] / part) for part in ("src", "."))
+    path = os.pathsep.join(str(Path(__file__).parents[3] / part) for part in ("src", "."))
     ray.init(
         num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error",
         runtime_env={"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}},

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from l2caf.errors import DataError, RunError, StorageError
-from l2caf.jobs.run import Local, Options, open_source, results, run
+from l2caf.jobs.run import Local, RunOptions, open_source, results, run
 from l2caf.jobs.run.report import write_report
 from l2caf.jobs.run.summary import Smallest, relative, summarize
 from l2caf.models import LoadedModel
 
 HOSTILE = "\"'><script>document.title='owned'<&script>.png"
-OPTIONS = Options(targets="top2", what=("filter",), compare="gradcam", batch_size=16, shard_size=16)
+OPTIONS = RunOptions(targets="top2", what=("filter",), compare="gradcam", batch_size=16, shard_size=16)
 
 
 @pytest.fixture(scope="module")

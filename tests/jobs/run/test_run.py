@@ -27,13 +27,15 @@ from l2caf import L2CAF
 from l2caf.data.pictures import prepare, read_picture
 from l2caf.errors import DataError, LayerError, RunError, StorageError, TailError
 from l2caf.evaluation import Frame, boxes
-from l2caf.jobs.run import Local, Options, claim, open_source, results, run, shards
+from l2caf.jobs.run import Local, RunOptions, open_source, results, run, shards
 from l2caf.jobs.run.inputs import Files
 from l2caf.jobs.run.summary import summarize
 from l2caf.methods import GradCAM
+from l2caf.methods.registry import methods
 from l2caf.models import LoadedModel, ModelCard
+from l2caf.storage import claims
 
-SMALL = Options(targets="top2", batch_size=4, shard_size=8)
+SMALL = RunOptions(targets="top2", batch_size=4, shard_size=8)
 HERE = Local(workers=0, threads=1)  # the rows are equal to the bit at equal numbers of threads
 
 
@@ -73,8 +75,27 @@ def test_rows_are_what_single_calls_give(scenes: Path, digits: LoadedModel, tmp_
             assert row[product][1:4] == b"PNG" if product == "heatmap" else row[product][:2] == b"\xff\xd8"
 
 
+@pytest.mark.parametrize(("targets", "name"), [("top2", "cam"), (None, "l2caf-mean"), (None, "centre")])
+def test_any_registered_method_can_be_compared_with(
+    scenes: Path, digits: LoadedModel, tmp_path: Path, targets: str | None, name: str
+) -> None:
+    options = replace(SMALL, targets=targets, compare=name)
+    run(open_source(str(scenes / "b")), digits, tmp_path / "run", options, engine=HERE)
+    rows = table(tmp_path / "run").to_pylist()
+    k = 2 if targets else 1
+    assert len(rows) == 22 * k
+    inputs, _ = prepare(read_picture(scenes / "b" / rows[-1]["path"]), **digits.card.feeding)
+    caf = L2CAF(digits.model)
+    ours = caf(inputs[None], targets)
+    with caf.cut(inputs[None]) as cut:
+        classes = ours.output.topk(k).indices
+        other = methods([name], digits.model)[name](cut, classes)
+    expected = torch.nn.functional.cosine_similarity(ours.filter.abs().flatten(2), other.flatten(2), dim=2)[0]
+    assert [row["agreement"] for row in rows[-k:]] == pytest.approx(expected.tolist(), abs=1e-3)
+
+
 def test_class_oblivious_rows_say_what_the_network_says(scenes: Path, digits: LoadedModel, tmp_path: Path) -> None:
-    options = Options(what=(), batch_size=16, shard_size=32)
+    options = RunOptions(what=(), batch_size=16, shard_size=32)
     run(open_source(str(scenes)), digits, tmp_path / "run", options, engine=HERE)
     frame = l2caf.results(tmp_path / "run").to_pandas()
     assert len(frame) == 51
@@ -126,10 +147,10 @@ def test_a_run_killed_at_twenty_random_points_ends_with_the_same_rows(
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"targets": "top1"}, "targets: top2 there, top1 here"),
-        ({"batch_size": 8}, "batch_size: 4 there, 8 here"),
-        ({"layer": "features.2"}, "layer: features there, features.2 here"),
-        ({"constraint": "l1"}, "constraint: l2 there, l1 here"),
+        ({"targets": "top1"}, "targets was 'top2', is 'top1'"),
+        ({"batch_size": 8}, "batch_size was 4, is 8"),
+        ({"layer": "features.2"}, "layer was 'features', is 'features.2'"),
+        ({"constraint": "l1"}, "constraint was 'l2', is 'l1'"),
     ],
 )
 def test_another_setting_under_the_same_folder_is_refused_with_the_difference_named(
@@ -144,12 +165,12 @@ def test_another_network_preprocessing_or_input_is_refused_too(
 ) -> None:
     source = open_source(str(scenes))
     other = type(digits.model)()
-    with pytest.raises(StorageError, match=r"weights: .* there"):
+    with pytest.raises(StorageError, match=r"weights was '\w+', is '\w+'"):
         run(source, replace(digits, model=other.eval()), undisturbed, SMALL, engine=HERE)
     card = replace(digits.card, fit="crop")
-    with pytest.raises(StorageError, match=r"preprocessing.fit: squash there, crop here"):
+    with pytest.raises(StorageError, match=r"preprocessing.fit was 'squash', is 'crop'"):
         run(source, replace(digits, card=card), undisturbed, SMALL, engine=HERE)
-    with pytest.raises(StorageError, match="pictures: 52 there, 30 here"):
+    with pytest.raises(StorageError, match="pictures was 52, is 30"):
         run(open_source(str(scenes / "a")), digits, undisturbed, SMALL, engine=HERE)
     (tmp_path / "mine.txt").write_text("keep me", encoding="utf-8")
     with pytest.raises(StorageError, match="holds no run"):
@@ -176,11 +197,12 @@ def test_shards_of_unknown_settings_are_not_adopted(scenes: Path, digits: Loaded
 def test_a_run_that_another_one_overtook_is_refused(
     scenes: Path, digits: LoadedModel, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def overtake(_: Any, folder: Path) -> None:
-        shutil.copy(undisturbed / "manifest.json", folder)
+    def overtake(_: Any, folder: Path) -> bool:
+        shutil.copytree(undisturbed, folder, dirs_exist_ok=True)
+        return True
 
-    monkeypatch.setattr(claim, "_lock", overtake)
-    with pytest.raises(StorageError, match="targets: top2 there, top1 here"):
+    monkeypatch.setattr(claims, "_lock", overtake)
+    with pytest.raises(StorageError, match="targets was 'top2', is 'top1'"):
         run(open_source(str(scenes)), digits, tmp_path / "run", replace(SMALL, targets="top1"), engine=HERE)
 
 
@@ -353,9 +375,9 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_made(
 ) -> None:
     source = open_source(str(scenes))
     for options, error, message in (
-        (Options(layer="nowhere"), LayerError, "no layer 'nowhere'"),
-        (Options(shard_size=0), RunError, "shard_size 0 is too small"),
-        (Options(threshold=1.5), RunError, "threshold 1.5"),
+        (RunOptions(layer="nowhere"), LayerError, "no layer 'nowhere'"),
+        (RunOptions(shard_size=0), RunError, "shard_size 0 is too small"),
+        (RunOptions(threshold=1.5), RunError, "threshold 1.5"),
     ):
         with pytest.raises(error, match=message):
             run(source, digits, tmp_path / "run", options, engine=HERE)

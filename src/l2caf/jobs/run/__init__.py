@@ -11,6 +11,6 @@ from l2caf.jobs.run.archives import open_source as open_source
 from l2caf.jobs.run.lifecycle import Local as Local
 from l2caf.jobs.run.lifecycle import Outcome as Outcome
 from l2caf.jobs.run.lifecycle import run as run
-from l2caf.jobs.run.options import Options as Options
+from l2caf.jobs.run.options import RunOptions as RunOptions
 from l2caf.jobs.run.reading import Results as Results
 from l2caf.jobs.run.reading import results as results

@@ -47,7 +47,7 @@ class Archives(Source):
         self.places = np.array(places, dtype=np.int64)
 
     def picture(self, number: int) -> Image.Image:
-        """As `Source.picture`; raises `RunError` if the archive is gone or shorter than it was."""
+        """A picture as upright RGB; raises `DataError` if it cannot be read, `RunError` if its archive is gone."""
         archive, offset, size = (int(value) for value in self.places[number])
         try:
             with self.files[archive].open("rb") as stream:
@@ -91,7 +91,7 @@ class _Column:
         return f"column {self.name} ({'paths' if self.is_path else 'structs' if self.is_struct else 'bytes'})"
 
 
-class Rows(Source):
+class ParquetRows(Source):
     """Pictures named or held by the rows of Parquet files."""
 
     kind = "parquet"
@@ -119,7 +119,7 @@ class Rows(Source):
         self._kept: tuple[int, list[bytes | None]] | None = None
 
     def picture(self, number: int) -> Image.Image:
-        """As `Source.picture`; raises `RunError` if the file is gone."""
+        """A picture as upright RGB; raises `DataError` if it cannot be read, `RunError` if its file is gone."""
         if self.column.is_path:
             if not self.names[number].as_py():
                 raise DataError(f"row {number} names no picture")
@@ -176,7 +176,7 @@ def _names(opened: pq.ParquetFile, column: _Column, file: str) -> list[bytes]:
 
 
 def open_source(given: str) -> Source:
-    """Whatever `--input` says.
+    """Open the pictures that `--input` names.
 
     Args:
         given: a folder of pictures, of .tar or of .parquet files; a text file with a path a line; a .tar or .parquet
@@ -199,7 +199,7 @@ def _open(given: str) -> Source:
         return _open_any_folder(path)
     if path.suffix in {".tar", ".parquet"}:
         files = _expanded(given)
-        return Archives(files) if path.suffix == ".tar" else Rows(files)
+        return Archives(files) if path.suffix == ".tar" else ParquetRows(files)
     if not path.is_file():
         raise DataError(f"input {given} does not exist; expected a folder, a list, Parquet files or tar files")
     if COMPRESSED.search(path.name):
@@ -210,7 +210,7 @@ def _open(given: str) -> Source:
 
 
 def _open_any_folder(folder: Path) -> Source:
-    for suffix, opened in ((".tar", Archives), (".parquet", Rows)):
+    for suffix, opened in ((".tar", Archives), (".parquet", ParquetRows)):
         try:
             files = sorted(file for file in folder.iterdir() if file.suffix == suffix)
         except OSError as error:

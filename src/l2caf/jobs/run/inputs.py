@@ -25,10 +25,11 @@ class Source(ABC):
     """Pictures by number.
 
     Attributes:
-        kind: one word.
-        place: the folder or file without which nothing can be read.
-        given: what `open_source` takes to open it again.
-        names: (n,) as the results call them, relative to the input where they lie in it; file-system bytes.
+        kind: the kind of the input, in one word, such as `folder`.
+        place: the folder or file without which no picture can be read.
+        given: the argument with which `open_source` opens the same source again.
+        names: the names (n,) of the pictures in the results, as file-system bytes. A picture inside the input is named
+            relative to it.
     """
 
     kind: str
@@ -40,7 +41,7 @@ class Source(ABC):
         return len(self.names)
 
     def name(self, number: int) -> str:
-        """A picture's name; bytes that are no UTF-8 are written as escapes."""
+        """The name of a picture; bytes that are no UTF-8 are written as escapes."""
         return self.names[number].as_py().decode("utf-8", "backslashreplace")
 
     @abstractmethod
@@ -66,7 +67,7 @@ class Source(ABC):
             ) from error
 
     def digest(self) -> str:
-        """A short name for the list: its names and their order."""
+        """A short name for the list of pictures, which depends on their names and order."""
         return storage.digest(self._parts())
 
     def _parts(self) -> Iterator[bytes]:
@@ -82,15 +83,15 @@ class Files(Source):
         self.names = pa.array(names, pa.large_binary())
 
     def picture(self, number: int) -> Image.Image:
-        """As `Source.picture`."""
+        """A picture as upright RGB; raises `DataError` if it cannot be read."""
         return read_picture(self.base / os.fsdecode(self.names[number].as_py()))
 
 
 def open_folder(folder: Path) -> Files:
-    """Every picture in a folder and below, in the order of their names; hidden entries are skipped.
+    """List every picture in a folder and below it, in the order of their names; hidden entries are skipped.
 
     Args:
-        folder: where.
+        folder: the folder to search.
 
     Returns:
         The source.
@@ -118,10 +119,10 @@ def _walk(folder: Path) -> Iterator[bytes]:
 
 
 def open_list(file: Path) -> Files:
-    """The pictures that a text file names, one a line, relative to the file's folder or absolute.
+    """List the pictures that a text file names, one a line, relative to the file's folder or absolute.
 
     Args:
-        file: UTF-8 or any bytes that the file system takes; empty lines are skipped.
+        file: the text file, in UTF-8 or any bytes that the file system takes; empty lines are skipped.
 
     Returns:
         The source.

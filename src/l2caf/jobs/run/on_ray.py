@@ -26,7 +26,7 @@ except ImportError as missing:
 
 QUIET: Final[dict[str, Any]] = {"include_dashboard": False, "log_to_driver": False}
 
-Rows = dict[str, np.ndarray]
+RayRows = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,12 @@ class OnRay:
     """A cluster, or this machine as one.
 
     Attributes:
-        address: of the cluster's head; None for one that is started here and stopped at the end, or that is up.
-        actors: processes that compute.
-        cpus: of each.
-        gpus: of each; the network is on one of them if this is more than 0.
-        workers: processes that read pictures, for each actor.
+        address: the address of the cluster's head; None for the cluster that this process is connected to, or else for
+            one that is started here and stopped at the end.
+        actors: the number of processes that compute.
+        cpus: the number of CPUs of each actor.
+        gpus: the number of GPUs of each actor; if it is more than 0, the network is on one of them.
+        workers: the number of processes that read pictures for each actor.
     """
 
     address: str | None = None
@@ -49,21 +50,21 @@ class OnRay:
 
     @property
     def device(self) -> str:
-        """As `Engine.device`."""
+        """The kind of device that computes."""
         return "cuda" if self.gpus > 0 else "cpu"
 
     @property
     def threads(self) -> int:
-        """As `Engine.threads`: one for each CPU of an actor."""
+        """The CPU threads of an actor: one for each of its CPUs."""
         return max(1, int(self.cpus))
 
-    def work(self, job: Job, shards: Sequence[int], report: Callable[[int], None]) -> None:
-        """As `Engine.work`.
+    def work(self, job: Job, shards: Sequence[int], advance: Callable[[int], None]) -> None:
+        """Write shards on the cluster.
 
         Args:
-            job: what to do; its input and folder are where every machine of the cluster finds them.
-            shards: which to write.
-            report: called when a shard is written.
+            job: the work; every machine of the cluster must find its input and folder under the same path.
+            shards: the numbers of the shards to write.
+            advance: called with the number of a shard's pictures when the shard is written.
 
         Raises:
             RunError: if the cluster is not there, or the run cannot go on.
@@ -71,7 +72,7 @@ class OnRay:
         """
         started = self._connect()
         try:
-            self._map(job, shards, report)
+            self._map(job, shards, advance)
         finally:
             if started:
                 ray.shutdown()
@@ -87,7 +88,7 @@ class OnRay:
             raise RunError(f"there is no Ray cluster at {self.address}: {error}") from error
         return True
 
-    def _map(self, job: Job, shards: Sequence[int], report: Callable[[int], None]) -> None:
+    def _map(self, job: Job, shards: Sequence[int], advance: Callable[[int], None]) -> None:
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         job = replace(job, loaded=replace(job.loaded, model=job.loaded.model.cpu()))
@@ -105,7 +106,7 @@ class OnRay:
             for row in written.iter_rows():
                 if row["fault"]:
                     raise (StorageError if row["kind"] == "StorageError" else RunError)(row["fault"])
-                report(int(row["pictures"]))
+                advance(int(row["pictures"]))
         except ray.exceptions.RayError as error:
             raise RunError(f"Ray could not do the work: {_cause(error)}") from error
 
@@ -127,12 +128,12 @@ class _Actor:
         if torch.cuda.is_available() and ray.get_gpu_ids():
             self.job.loaded.model.cuda()
 
-    def __call__(self, batch: Rows) -> Rows:
+    def __call__(self, batch: RayRows) -> RayRows:
         """Write the shards of a batch, and say how many pictures each has, or what went wrong."""
         outcomes = [self._write(int(shard)) for shard in batch["shard"]]
         return {name: np.array([one[name] for one in outcomes]) for name in ("pictures", "kind", "fault")}
 
-    def _write(self, shard: int) -> dict[str, Any]:
+    def _write(self, shard: int) -> dict[str, int | str]:
         size, n = self.job.options.shard_size, len(self.job.source)
         try:
             if not shard_file(self.job.folder, shard).is_file():

@@ -1,44 +1,45 @@
 """What determines the results of a run, apart from its pictures and its network."""
 
+import json
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from torch import nn
 
+import l2caf
 from l2caf.attention import L2CAF
 from l2caf.attention.solve import SolverName
 from l2caf.errors import RunError, nearest
-from l2caf.methods import CAM, GradCAM, GradCAMAbs
+from l2caf.methods.registry import Method, methods
 from l2caf.models import LoadedModel
 from l2caf.objectives import ClassSpecific, Others
+from l2caf.storage import JsonObject
 
 What = Literal["filter", "box", "heatmap", "overlay"]
-Compare = Literal["cam", "gradcam", "gradcam-abs"]
 
-PEERS: Final[dict[str, type[GradCAM]]] = {"cam": CAM, "gradcam": GradCAM, "gradcam-abs": GradCAMAbs}
 LIBRARIES: Final = ("torch", "numpy", "pillow", "pyarrow")
 IN_FLIGHT: Final = 2**28  # bytes of filtered maps: fixed, so that no device's default decides how rows are grouped
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class RunOptions:
     """What is asked of every picture.
 
     Attributes:
-        targets: None for the class-oblivious map; `"top1"`, `"top5"`, ...
-        what: which products are kept beside losses and certificates.
-        layer: where to look; None for the last that reaches the output.
-        constraint: name of one.
-        others: Eq. 2's other classes, summed or averaged.
-        solver: name of one.
-        compare: a second method, whose maps' agreement with ours is a column of the results.
-        threshold: of the boxes, a share of the map's maximum.
-        batch_size: pictures per pass.
-        shard_size: pictures per file: what is lost at most when a run is killed.
+        targets: the classes to explain, `"top1"`, `"top5"`, ...; None for the class-oblivious map.
+        what: the products that are kept beside losses and certificates.
+        layer: the layer to look at; None for the last one that reaches the output.
+        constraint: the name of the constraint.
+        others: whether Eq. 2's other classes are summed or averaged.
+        solver: the name of the solver.
+        compare: the name of a second method, whose maps' agreement with ours is a column of the results; None for no
+            such column.
+        threshold: the threshold of the boxes, as a share of the map's maximum, in [0, 1).
+        batch_size: the number of pictures per pass.
+        shard_size: the number of pictures per file, which is what a run that is killed loses at most.
     """
 
     targets: str | None = None
@@ -47,27 +48,31 @@ class Options:
     constraint: str = "l2"
     others: Others = "sum"
     solver: SolverName = "auto"
-    compare: Compare | None = None
+    compare: str | None = None
     threshold: float = 0.2
     batch_size: int = 32
     shard_size: int = 1024
 
     def explainer(self, model: nn.Module) -> L2CAF:
-        """What finds the maps."""
+        """The explainer of a network that finds the maps."""
         return L2CAF(
             model, self.layer,
             constraint=self.constraint, objective=ClassSpecific(self.others), solver=self.solver, memory=IN_FLIGHT,
         )  # fmt: skip
+
+    def compared(self, model: nn.Module) -> Method | None:
+        """The second method for a network, or None; raises `DataError` if there is no method of that name."""
+        return None if self.compare is None else methods([self.compare], model, self.layer)[self.compare]
 
 
 def parse_what(text: str) -> tuple[What, ...]:
     """Products from a list as the command line takes it.
 
     Args:
-        text: such as `filter,box`.
+        text: names of products, such as `filter,box`.
 
     Returns:
-        The products, sorted.
+        The products, in the order of `What`.
 
     Raises:
         RunError: for a name that does not exist.
@@ -88,43 +93,27 @@ def named_solver(text: str) -> SolverName:
     raise RunError(f"unknown solver {text!r}; expected one of {', '.join(get_args(SolverName))}")
 
 
-def named_compare(text: str) -> Compare | None:
-    """A second method's name, checked, None for `none`; raises `RunError` for one that does not exist."""
-    for name in get_args(Compare):
-        if text == name:
-            return name
-    if text == "none":
-        return None
-    raise RunError(f"maps cannot be compared with {text!r}; expected one of {', '.join(PEERS)}, or none")
-
-
-def settings_of(options: Options, loaded: LoadedModel, layer: str, layout: str, device: str) -> dict[str, Any]:
-    """Everything that the rows of a run follow from, but for the pictures, in JSON's types.
+def settings_of(options: RunOptions, loaded: LoadedModel, layer: str, layout: str, device: str) -> JsonObject:
+    """Everything that the rows of a run follow from, but for the pictures.
 
     Args:
-        options: what is asked.
+        options: what is asked of every picture.
         loaded: the network and how to feed it.
-        layer: where it is looked at.
-        layout: where space is in that layer.
-        device: the kind that computes, such as `cuda`.
+        layer: the name of the layer that is looked at.
+        layout: where space is in that layer, in words.
+        device: the kind of device that computes, such as `cuda`.
 
     Returns:
-        Settings by name.
+        The settings by name, in JSON's types.
     """
-    asked = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(options).items()}
-    feeding = {name: _plain(value) for name, value in loaded.card.feeding.items()}
-    return {
-        "network": loaded.name, "arguments": dict(loaded.card.arguments), "weights": loaded.fingerprint, **asked,
-        "layer": layer, "layout": layout, "preprocessing": feeding, "device": device, "versions": _versions(),
+    settings = {
+        "network": loaded.name, "arguments": dict(loaded.card.arguments), "weights": loaded.fingerprint,
+        **asdict(options), "layer": layer, "layout": layout, "preprocessing": loaded.card.feeding, "device": device,
+        "versions": _versions(),
     }  # fmt: skip
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+    return json.loads(json.dumps(settings, default=str))
 
 
 def _versions() -> dict[str, str]:
-    from l2caf import __version__  # noqa: PLC0415  (the package is being imported when this module is)
-
     own = {name: torch.__version__ if name == "torch" else version(name) for name in LIBRARIES}
-    return {"l2caf": __version__, "python": platform.python_version(), **own}
+    return {"l2caf": l2caf.__version__, "python": platform.python_version(), **own}

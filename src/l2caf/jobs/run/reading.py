@@ -15,24 +15,26 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from l2caf import pictures, storage
-from l2caf.errors import DataError, ExtraMissingError, RunError, StorageError
+from l2caf.errors import DataError, RunError, StorageError
+from l2caf.extras import require
 from l2caf.jobs.run.archives import open_source
-from l2caf.jobs.run.claim import FORMAT
 from l2caf.jobs.run.inputs import Source
-from l2caf.jobs.run.shards import all_failures, finished, readable, shard_file
+from l2caf.jobs.run.shards import FORMAT, all_failures, finished, readable, shard_file
+from l2caf.storage import JsonObject
 
 KEYS: Final = {"settings", "inputs", "given", "grid", "labels"}  # of a manifest, read here
 SHOWN_PX: Final = 1024  # pictures are drawn no larger
+RowValues = dict[str, Any]  # the values of a row by column name
 
 
 def results(folder: str | Path) -> "Results":
     """Read what a run wrote, whether it is finished or not.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
 
     Returns:
-        Its rows, as a data set or a frame.
+        The rows of the run, as a data set or a frame.
 
     Raises:
         StorageError: if it holds no run, or its manifest is damaged.
@@ -50,12 +52,12 @@ class Results:
     """Rows of a run: one per picture and target, in the order of the input.
 
     Attributes:
-        folder: of the run.
-        manifest: what determined it: `settings`, `inputs`, `grid`, `labels`.
+        folder: the folder of the run.
+        manifest: what the rows follow from: `settings`, `inputs`, `grid`, `labels`.
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: JsonObject
 
     @cached_property
     def files(self) -> list[Path]:
@@ -87,7 +89,7 @@ class Results:
         """A pandas frame.
 
         Args:
-            columns: some of them; None for all.
+            columns: the names of the columns wanted; None for all.
 
         Returns:
             The frame; filters are float16 arrays (p,), row-major on `grid`.
@@ -95,44 +97,41 @@ class Results:
         Raises:
             ExtraMissingError: if pandas is not installed.
         """
-        try:
-            import pandas  # noqa: F401, ICN001, PLC0415  (an extra)
-        except ImportError as error:
-            raise ExtraMissingError("a frame needs pandas; install `pip install l2caf[scale]`") from error
+        require("pandas", extra="scale")
         return self.dataset.to_table(columns=None if columns is None else list(columns)).to_pandas()
 
     def errors(self) -> list[tuple[str, str]]:
         """Pictures without rows, and why."""
         return [(one.path, one.reason) for one in all_failures(self.folder)]
 
-    def row(self, number: int) -> dict[str, Any]:
-        """One row.
+    def row(self, number: int) -> RowValues:
+        """Read one row.
 
         Args:
-            number: from 0, in the order of the input.
+            number: the number of the row, from 0, in the order of the input.
 
         Returns:
-            Values by column name.
+            The values by column name.
 
         Raises:
             DataError: if there is no such row.
         """
         return self.rows([number])[0]
 
-    def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        """Some rows, of which no shard is opened twice.
+    def rows(self, numbers: Sequence[int]) -> list[RowValues]:
+        """Read some rows; no shard is opened twice.
 
         Args:
-            numbers: ascending, from 0, in the order of the input.
+            numbers: the numbers of the rows, ascending, from 0, in the order of the input.
 
         Returns:
-            Values by column name, for each.
+            For each row its values by column name.
 
         Raises:
             DataError: if there is no such row.
             StorageError: if a shard is damaged.
         """
-        found: list[dict[str, Any]] = []
+        found: list[RowValues] = []
         first = 0
         for file in self.files:
             n = _n_rows(file)
@@ -153,15 +152,15 @@ class Results:
             raise RunError(f"{self.manifest['given']} lists other pictures than when the run was made")
         return source
 
-    def heatmap(self, row: dict[str, Any], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-        """The map of a row over the whole picture.
+    def heatmap(self, row: RowValues, size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
+        """Lay the map of a row over the whole picture.
 
         Args:
-            row: of `row`, or of the data set.
-            size: width and height to draw at.
+            row: a row, from `row` or from the data set.
+            size: the width and height to draw at, in pixels.
 
         Returns:
-            [0, 1], 0 where the network was not shown the picture.
+            The map in [0, 1]; it is 0 where the network was not shown the picture.
 
         Raises:
             DataError: if the run kept no filters, or they are not flat.
@@ -173,18 +172,18 @@ class Results:
         filter_ = torch.from_numpy(np.asarray(row["filter"], np.float32).reshape(self.grid))
         return pictures.in_frame(filter_, size, (x0, y0, x1, y1))
 
-    def kept_overlay(self, row: dict[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
+    def kept_overlay(self, row: RowValues) -> UInt8[np.ndarray, "h w 3"]:
         """The overlay that the run kept of what the network was shown, RGB."""
         return np.asarray(Image.open(io.BytesIO(row["overlay"])).convert("RGB"))
 
     def overlay(self, number: int) -> UInt8[np.ndarray, "h w 3"]:
-        """A row's picture under its map.
+        """Draw the picture of a row under its map.
 
         Args:
-            number: of the row.
+            number: the number of the row.
 
         Returns:
-            RGB; the overlay that the run kept where the picture is gone.
+            The drawing, RGB. If the picture is gone, it is the overlay that the run kept.
 
         Raises:
             DataError: if there is neither picture nor overlay.
@@ -207,10 +206,10 @@ def _n_rows(file: Path) -> int:
         return int(pq.read_metadata(file).num_rows)
 
 
-def _taken(file: Path, numbers: Sequence[int]) -> list[dict[str, Any]]:
+def _taken(file: Path, numbers: Sequence[int]) -> list[RowValues]:
     with readable(file):
         return [_as_row(row) for row in pq.read_table(file).take(numbers).to_pylist()]
 
 
-def _as_row(row: dict[str, Any]) -> dict[str, Any]:
+def _as_row(row: RowValues) -> RowValues:
     return row | ({"filter": np.array(row["filter"], np.float16)} if "filter" in row else {})

@@ -1,18 +1,19 @@
 """The page of a run: its figures, and a bounded choice of its maps."""
 
-from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from PIL import Image
 
 from l2caf.errors import DataError, RunError, StorageError
-from l2caf.jobs.run.reading import Results
+from l2caf.jobs.explain import class_name
+from l2caf.jobs.run.reading import Results, RowValues
 from l2caf.jobs.run.shards import all_failures
-from l2caf.jobs.run.summary import Summary, relative, summarize
+from l2caf.jobs.run.summary import RunSummary, relative, summarize
 from l2caf.solvers import Certificate
+from l2caf.storage import JsonObject
 from l2caf.viz.gallery import Card, Histogram, Overview, write_gallery
 from l2caf.viz.page import four_digits
 
@@ -26,13 +27,14 @@ def write_report(results: Results, path: Path, *, n_shown: int = 120) -> int:
     """Write one self-contained page for a run of any size.
 
     Args:
-        results: finished or not.
-        path: the HTML file.
-        n_shown: maps in the page at most; a third of them at most each are the ones with the largest loss and with the
-            lowest agreement (where a second method was asked for), the rest drawn evenly by row number.
+        results: the results of a run, finished or not.
+        path: the HTML file to write.
+        n_shown: the largest number of maps in the page. At most a third of them are the ones with the largest loss, and
+            another third the ones with the lowest agreement, if a second method was asked for. The rest are drawn
+            evenly by row number.
 
     Returns:
-        How many maps the page holds.
+        The number of maps in the page.
 
     Raises:
         RunError: if no map could be shown by that number.
@@ -59,13 +61,13 @@ def write_report(results: Results, path: Path, *, n_shown: int = 120) -> int:
     return len(cards)
 
 
-def _filling(summary: Summary, n_shown: int) -> list[int]:
-    """As many drawn rows as there is room for beside the lists."""
+def _filling(summary: RunSummary, n_shown: int) -> list[int]:
+    """Take as many drawn rows as there is room for beside the lists."""
     listed = {*summary.largest_loss, *summary.lowest_agreement}
     return [number for number in summary.sample if number not in listed][: n_shown - len(listed)]
 
 
-def _overview(results: Results, summary: Summary, drawn: list[int], n_cards: int) -> Overview:
+def _overview(results: Results, summary: RunSummary, drawn: list[int], n_cards: int) -> Overview:
     settings, n_inputs = results.manifest["settings"], results.manifest["inputs"]["pictures"]
     n_failures = sum(1 for _ in all_failures(results.folder))
     notes = {one.label: (summary.certificates[one.label], one.value) for one in Certificate}
@@ -87,7 +89,7 @@ def _overview(results: Results, summary: Summary, drawn: list[int], n_cards: int
     )  # fmt: skip
 
 
-def _lede(results: Results, summary: Summary, n_inputs: int, n_failures: int) -> str:
+def _lede(results: Results, summary: RunSummary, n_inputs: int, n_failures: int) -> str:
     settings = results.manifest["settings"]
     kind = "class-oblivious" if settings["targets"] is None else f"class-specific ({settings['targets']})"
     lede = f"{settings['network']}, layer {settings['layer']}: {kind} maps of {n_inputs:,} pictures."
@@ -96,7 +98,7 @@ def _lede(results: Results, summary: Summary, n_inputs: int, n_failures: int) ->
     return f"{lede} The run is not finished: {n_inputs - summary.n_pictures - n_failures:,} pictures are still to come."
 
 
-def _sample(summary: Summary, n_drawn: int, n_cards: int) -> str:
+def _sample(summary: RunSummary, n_drawn: int, n_cards: int) -> str:
     if n_cards == summary.n_rows:
         return f"All {n_cards:,} maps of the run."
     lists = [f"the {len(summary.largest_loss):,} with the largest loss"]
@@ -107,7 +109,7 @@ def _sample(summary: Summary, n_drawn: int, n_cards: int) -> str:
     )
 
 
-def _compared(settings: Mapping[str, Any]) -> str:
+def _compared(settings: JsonObject) -> str:
     return f" Agreement is the cosine with the map of {settings['compare']}." if settings["compare"] else ""
 
 
@@ -119,7 +121,7 @@ def _loss_name(*, specific: bool) -> str:
     return "loss (Eq. 2)" if specific else "loss, as a share of the uniform filter's"
 
 
-def _settings(settings: Mapping[str, Any]) -> dict[str, str]:
+def _settings(settings: JsonObject) -> dict[str, str]:
     hidden = {"arguments", "versions", "preprocessing", "what"}
     flat = {name.replace("_", " "): str(value) for name, value in settings.items() if name not in hidden}
     nested = {
@@ -129,7 +131,7 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in (flat | nested).items() if value != "None"}
 
 
-def _card(results: Results, row: dict[str, Any], groups: list[str]) -> Card:
+def _card(results: Results, row: RowValues, groups: list[str]) -> Card:
     picture, heat, note = _drawn(results, row)
     target = row["target"]
     arrays = {name: np.array([row[name]], np.float64) for name in ("loss", "uniform_loss", "target")}
@@ -138,19 +140,12 @@ def _card(results: Results, row: dict[str, Any], groups: list[str]) -> Card:
     facts |= {} if target is not None else {"share": f"{measure:.1%}"}
     facts |= {} if agreement is None else {"agreement": f"{agreement:.3f}"}
     facts["certificate"] = row["certificate"] + (", undecided" if row["undecided"] else "")
-    said = _class_name(results, row["prediction"] if target is None else target)
+    said = class_name(row["prediction"] if target is None else target, results.manifest["labels"])
     label = said if target is not None else f"says {said}"
     return Card(row["path"], picture, heat, label, measure, agreement, groups, facts, note)
 
 
-def _class_name(results: Results, number: int) -> str:
-    labels = results.manifest["labels"]
-    if number >= len(labels) or labels[number] == str(number):
-        return f"class {number}"
-    return f"{labels[number]} ({number})"
-
-
-def _drawn(results: Results, row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None, str]:
+def _drawn(results: Results, row: RowValues) -> tuple[np.ndarray, np.ndarray | None, str]:
     """Picture and map; or what there is of them, and a note."""
     size = _fitted(row["width"], row["height"])
     heat = results.heatmap(row, size) if row.get("filter") is not None and len(results.grid) == 2 else None

@@ -10,16 +10,18 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from l2caf import storage
+from l2caf.data.feeding import Failure, in_turn
 from l2caf.errors import StorageError
-from l2caf.jobs.run.loading import Batch, Failure
 
+FORMAT: Final = "l2caf.run/1"  # of a run's manifest
 FOLDER: Final = "shards"
+SHARDS: Final = f"{FOLDER}/*.parquet"
 NAME: Final = re.compile(r"\d{8,}\.parquet")
 ERRORS: Final = "errors.parquet"
 REPEATING: Final = ("path", "certificate", "target", "prediction")  # a dictionary of floats only costs space
@@ -34,7 +36,7 @@ def shard_file(folder: Path, shard: int) -> Path:
 
 def finished(folder: Path) -> set[int]:
     """Numbers of the shards that are written."""
-    return {int(file.stem) for file in (folder / FOLDER).glob("*.parquet") if NAME.fullmatch(file.name)}
+    return {int(file.stem) for file in folder.glob(SHARDS) if NAME.fullmatch(file.name)}
 
 
 def sweep(folder: Path) -> None:
@@ -49,10 +51,9 @@ def n_shards(n_pictures: int, shard_size: int) -> int:
     return -(-n_pictures // shard_size)
 
 
-def batches_of(shard: int, n_pictures: int, shard_size: int, batch_size: int) -> list[Batch]:
-    """The batches of a shard: the same ones in every run, so that rounding is the same too."""
-    first, last = shard * shard_size, min(n_pictures, (shard + 1) * shard_size)
-    return [(shard, start, min(batch_size, last - start)) for start in range(first, last, batch_size)]
+def batches_of(shard: int, n_pictures: int, shard_size: int, batch_size: int) -> list[Sequence[int]]:
+    """Picture numbers of each batch of a shard: the same ones in every run, so that rounding is the same too."""
+    return in_turn(range(shard * shard_size, min(n_pictures, (shard + 1) * shard_size)), batch_size)
 
 
 def write_shard(
@@ -61,11 +62,11 @@ def write_shard(
     """Write a shard, whole or not at all.
 
     Args:
-        folder: of the run.
-        shard: its number.
-        tables: its rows in order.
-        columns: of the run.
-        failures: pictures of its range without rows.
+        folder: the folder of the run.
+        shard: the number of the shard.
+        tables: the rows of the shard, in order.
+        columns: the columns of the run.
+        failures: the pictures of the shard's range that have no rows.
 
     Raises:
         StorageError: if it cannot be written.
@@ -83,7 +84,7 @@ def readable(file: Path) -> Iterator[None]:
     """Say of a shard that cannot be read what to do about it.
 
     Args:
-        file: the shard that the body reads.
+        file: the file of the shard that the body reads.
 
     Yields:
         Nothing.
@@ -98,10 +99,10 @@ def readable(file: Path) -> Iterator[None]:
 
 
 def failures_of(file: Path) -> list[Failure]:
-    """What a shard says of pictures without rows.
+    """Read which pictures of a shard's range have no rows, and why.
 
     Args:
-        file: the shard.
+        file: the file of the shard.
 
     Returns:
         The failures.
@@ -124,15 +125,15 @@ def write_errors(folder: Path) -> int:
     """Gather what all shards say of pictures without rows into `errors.parquet`.
 
     Args:
-        folder: of a finished run.
+        folder: the folder of a finished run.
 
     Returns:
-        How many there are.
+        The number of pictures without rows.
     """
     n = 0
     with storage.whole_file(folder / ERRORS) as stream, pq.ParquetWriter(stream, ERROR_COLUMNS) as writer:
         for shard in sorted(finished(folder)):
-            rows: list[dict[str, Any]] = [
+            rows = [
                 {"index": one.number, "path": one.path, "reason": one.reason}
                 for one in failures_of(shard_file(folder, shard))
             ]

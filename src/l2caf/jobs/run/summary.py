@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +27,9 @@ class Smallest:
     """The numbers of the rows with the smallest keys met so far; ties go to the row that comes first.
 
     Attributes:
-        size: how many.
-        keys: of those rows.
-        rows: their numbers.
+        size: how many rows are kept at most.
+        keys: the keys of the rows that are kept, ascending.
+        rows: the numbers of these rows.
     """
 
     size: int
@@ -45,20 +45,21 @@ class Smallest:
 
 
 @dataclass
-class Summary:
-    """Of all rows.
+class RunSummary:
+    """The figures of all rows of a run.
 
     Attributes:
-        n_rows: how many.
-        n_pictures: of how many pictures.
-        certificates: how often each word occurs.
-        classes: how often each class does.
-        edges: of the histogram of losses.
-        counts: of that histogram.
-        undecided: rows of which the map says nothing.
-        largest_loss: row numbers, the largest first.
-        lowest_agreement: likewise; empty where no second method was asked for.
-        sample: row numbers drawn evenly, in the order of the draw.
+        n_rows: the number of rows.
+        n_pictures: the number of pictures that the rows are of.
+        certificates: how often each word of a certificate occurs.
+        classes: how often each class occurs.
+        edges: the edges of the histogram of losses.
+        counts: the counts of that histogram.
+        undecided: the number of rows whose map carries no spatial information.
+        largest_loss: the numbers of the rows with the largest losses, the largest first.
+        lowest_agreement: the numbers of the rows with the lowest agreement, the lowest first; empty where no second
+            method was asked for.
+        sample: the numbers of rows drawn evenly from all, in the order of the draw.
     """
 
     n_rows: int
@@ -81,13 +82,13 @@ def relative(rows: dict[str, np.ndarray]) -> Float[np.ndarray, " n"]:
     return np.where(uniform > 0, rows["loss"] / np.where(uniform > 0, uniform, 1), np.nan)
 
 
-def summarize(results: Results, n_listed: int, n_sampled: int) -> Summary:
+def summarize(results: Results, n_listed: int, n_sampled: int) -> RunSummary:
     """Read all rows once for their figures, and once more for their histogram.
 
     Args:
-        results: a run with rows.
-        n_listed: rows with the largest loss, and with the lowest agreement.
-        n_sampled: rows drawn from all.
+        results: the results of a run.
+        n_listed: how many rows with the largest loss, and how many with the lowest agreement, are listed.
+        n_sampled: how many rows are drawn from all.
 
     Returns:
         The summary.
@@ -111,7 +112,7 @@ def summarize(results: Results, n_listed: int, n_sampled: int) -> Summary:
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1) if np.isfinite(low) else np.linspace(0, 1, 2)
     counts = sum((np.histogram(relative(rows), edges)[0] for _, rows in _chunks(results)), np.zeros(len(edges) - 1))
     n_rows = sum(certificates.values())
-    return Summary(
+    return RunSummary(
         n_rows, n_pictures, certificates, classes, edges, np.asarray(counts), undecided,
         loss.rows.tolist(), agreement.rows.tolist(), drawn.rows.tolist(),
     )  # fmt: skip
@@ -121,7 +122,7 @@ def _chunks(results: Results) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray
     wanted = ["loss", "uniform_loss", "target", "prediction", "certificate", "rank", "undecided", "agreement"]
     start = 0
     for batch in (batch for file in results.files for batch in _batches(file, wanted)):
-        rows: dict[str, Any] = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names}
+        rows = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names}
         rows["target"] = rows["target"].astype(np.float64)  # NaN where there is none
         yield np.arange(start, start + len(batch)), rows
         start += len(batch)

@@ -1,4 +1,4 @@
-"""Whole-or-nothing result folders.
+"""Result folders and files that are whole or not there.
 
 A result is written into a temporary sibling folder, synced to disk, and renamed at the end, so a folder under its
 final name is complete. The manifest (JSON) is what marks a folder as ours: only such a folder is ever replaced.
@@ -21,6 +21,7 @@ from l2caf.errors import StorageError
 
 MANIFEST: Final = "manifest.json"
 PARTIAL: Final = ".partial"
+JsonObject = dict[str, Any]  # what a manifest holds
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     Args:
         path: the final name.
-        overwrite: replace an earlier result there, at success only.
+        overwrite: whether an earlier result there is replaced, which happens at success only.
 
     Yields:
         A temporary folder to write to; the body writes the manifest into it.
@@ -85,32 +86,32 @@ def _move_into_place(temporary: Path, path: Path) -> None:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write the manifest, last of all files.
+def write_manifest(folder: Path, content: Mapping[str, object]) -> None:
+    """Write the manifest, which must be the last of all files.
 
     Args:
-        folder: where.
-        content: JSON-serialisable.
+        folder: the folder of the result.
+        content: the content by name, of types that JSON knows.
     """
     (folder / MANIFEST).write_text(as_json(content), encoding="utf-8")
 
 
-def as_json(content: Mapping[str, Any]) -> str:
-    """Content as a manifest holds it."""
+def as_json(content: Mapping[str, object]) -> str:
+    """The text of a manifest with this content."""
     return json.dumps(content, indent=1, ensure_ascii=False)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> JsonObject:
     """Read the manifest of a complete result.
 
     Args:
-        folder: where.
+        folder: the folder of the result.
 
     Returns:
-        Its content.
+        The content of its manifest.
 
     Raises:
-        StorageError: if there is none or it is damaged.
+        StorageError: if there is no manifest or it is damaged.
     """
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -128,7 +129,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     Args:
         path: a .npz file.
-        arrays: name and content.
+        arrays: the arrays by name.
 
     Raises:
         StorageError: if it cannot be written.
@@ -143,7 +144,7 @@ def whole_file(path: Path, *, tag: str = "") -> Iterator[BinaryIO]:
 
     Args:
         path: the final name, in a folder that exists.
-        tag: part of the temporary name, where several processes may write the same file.
+        tag: a part of the temporary name that keeps apart processes which write the same file.
 
     Yields:
         A stream to write to.

@@ -8,15 +8,15 @@ from l2caf.guard import borrow, unwrapped
 
 
 def check_takes(model: nn.Module, inputs: Tensor, advice: str) -> None:
-    """Run a network once, so that one made for other inputs is told from a fault in what follows.
+    """Run a network once, so that a network made for other inputs is told from a fault in what follows.
 
     Args:
-        model: the network; left as it was.
-        inputs: a batch; its first is used.
-        advice: what to do where it does not fit, for the message.
+        model: the network; it is left as it was.
+        inputs: a batch, whose first input is used.
+        advice: what to do if the network does not take it, for the message.
 
     Raises:
-        ModelError: if the network raises, whatever it raises.
+        ModelError: if the network raises an error of any kind.
     """
     model = unwrapped(model)
     try:
