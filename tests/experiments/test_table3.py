@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from l2caf.cli import app
-from l2caf.data.retrieval_sets import read_retrieval
+from l2caf.data.sets import read_retrieval
 from l2caf.errors import DataError, TrainingError
 from l2caf.experiments import table3, tables
 from l2caf.models import load

@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from l2caf.cli import data as data_sets
 from l2caf.cli import evaluate, explain, reproduce, retrieve, scale, train, video
 from l2caf.errors import L2CAFError
 
@@ -19,7 +20,7 @@ for command in (
     video.video, video.volume, scale.run, scale.show, scale.report,
 ):  # fmt: skip
     app.command()(command)
-data.command()(evaluate.check)
+data.command()(data_sets.check)
 app.add_typer(data, name="data")
 app.add_typer(reproduce.app, name="reproduce")
 app.add_typer(train.app, name="train")

@@ -9,7 +9,7 @@ import typer
 from l2caf.cli.options import Layer, Network, progress, with_network
 from l2caf.jobs.retrieve import Options
 from l2caf.jobs.retrieve import retrieve as run_retrieve
-from l2caf.retrieval.search import Metric
+from l2caf.retrieval.search import Similarity
 
 
 @with_network()
@@ -18,7 +18,7 @@ def retrieve(
     gallery: Annotated[Path, typer.Option(help="Folder of pictures to search.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the results.")],
     k: Annotated[int, typer.Option("-k", help="How many matches.", min=1)] = 5,
-    metric: Annotated[Metric, typer.Option(help="cosine or euclidean.")] = "cosine",
+    metric: Annotated[Similarity, typer.Option(help="cosine or euclidean.")] = "cosine",
     layer: Layer = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of embeddings; else ~/.cache/l2caf.")] = None,
     batch_size: Annotated[int, typer.Option(help="Pictures per pass.", min=1)] = 16,

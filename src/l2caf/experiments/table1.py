@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from l2caf.data.boxed import BoxedSet, read_boxed
-from l2caf.data.boxed_digits import boxed_digits
+from l2caf.data.boxed import BoxedSet
+from l2caf.data.digits import boxed_digits
+from l2caf.data.sets import read_boxed
 from l2caf.experiments.tables import Comparison, Row, as_markdown, evaluate, rows_of, write
 from l2caf.models import load
 

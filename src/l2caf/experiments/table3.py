@@ -16,15 +16,15 @@ import numpy as np
 import torch
 
 from l2caf.data.boxed import BoxedPicture, BoxedSet
-from l2caf.data.boxed_digits import boxed_digits
-from l2caf.data.retrieval_sets import DIGITS, read_retrieval
+from l2caf.data.digits import DIGITS_OF, boxed_digits
+from l2caf.data.sets import read_retrieval
 from l2caf.errors import DataError
 from l2caf.evaluation.judge import Evaluation, Judged, embeddings_of
 from l2caf.experiments.tables import Comparison, Plan, evaluate, given_weights, line, set_named, trained, write
 from l2caf.models import LoadedModel, load
 from l2caf.recipes.retrieval import RATE, STEPS, Request, train_retrieval
 from l2caf.retrieval import nmi
-from l2caf.retrieval.search import Metric
+from l2caf.retrieval.search import Similarity
 from l2caf.training import Options
 from l2caf.training.options import usable
 
@@ -45,7 +45,7 @@ PAPER: Final[dict[tuple[str, str, str], tuple[tuple[float, float, float], float,
     ("cars", "resnet50", "npair"): ((32.42, 61.62, 67.35), 0.609, 67.61),
 }
 # The paper's N-pair embedding is not normalised, nor is it here when neighbours and clusters are sought.
-METRICS: Final[dict[str, Metric]] = {"triplet": "cosine", "npair": "euclidean"}
+METRICS: Final[dict[str, Similarity]] = {"triplet": "cosine", "npair": "euclidean"}
 DIGIT_SCENES: Final = 300
 SEEDS: Final = (0, 1, 2)
 DIGIT_OPTIONS: Final = Options(steps=120, learning_rate=1e-3, optimiser="adamw", save_every=40)
@@ -163,7 +163,7 @@ def _sets(data: str, output: Path, seeds: tuple[int, ...]) -> Iterator[tuple[int
         boxed = tuple(picture for picture in found.pictures if isinstance(picture, BoxedPicture))
         yield from ((seed, BoxedSet(found.name, found.classes, boxed, found.missing)) for seed in seeds or (0,))
         return
-    digits = DIGITS["test"]
+    digits = DIGITS_OF["test"]
     for seed in seeds or SEEDS:
         boxed_set = boxed_digits(output / f"scenes-{seed}", length=DIGIT_SCENES, seed=seed, digits=digits)
         yield seed, replace(boxed_set, classes=tuple(map(str, digits)))
@@ -179,7 +179,7 @@ def _refuse_test_classes(loaded: LoadedModel, boxed: BoxedSet, weights: Path) ->
 
 
 def _judged(
-    boxed: BoxedSet, loaded: LoadedModel, folder: Path, metric: Metric, report: Callable[[int, int], None]
+    boxed: BoxedSet, loaded: LoadedModel, folder: Path, metric: Similarity, report: Callable[[int, int], None]
 ) -> _Run:
     evaluation = evaluate(boxed, loaded, folder, Comparison(METHODS, RULES, predictions="none", metric=metric), report)
     outputs = embeddings_of(folder, boxed)

@@ -16,7 +16,7 @@ from l2caf.evaluation.judge import Evaluation, judge
 from l2caf.evaluation.maps import Predictions, write_maps
 from l2caf.methods.registry import methods
 from l2caf.models import LoadedModel
-from l2caf.retrieval.search import Metric
+from l2caf.retrieval.search import Similarity
 from l2caf.training import Options
 
 WEIGHTS: Final = "weights.safetensors"  # of a training run
@@ -95,7 +95,7 @@ class Comparison:
     rules: Sequence[str]
     sweep: bool = False
     predictions: Predictions = "true"
-    metric: Metric = "cosine"
+    metric: Similarity = "cosine"
 
 
 def evaluate(

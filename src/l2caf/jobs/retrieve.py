@@ -26,7 +26,7 @@ from l2caf.models.retrieval import Embedder
 from l2caf.retrieval import Gallery, Neighbours, is_collapsed, pair
 from l2caf.retrieval.cache import FORMAT as CACHE_FORMAT
 from l2caf.retrieval.cache import EmbeddingCache, mark_of
-from l2caf.retrieval.search import Metric, comparable
+from l2caf.retrieval.search import Similarity, comparable
 from l2caf.viz.grid import titled, write_grid
 from l2caf.viz.panels import Framing, panel, shown
 from l2caf.viz.report import Entry, Panel, Summary, write_report
@@ -58,7 +58,7 @@ class Options:
     """
 
     k: int = 5
-    metric: Metric = "cosine"
+    metric: Similarity = "cosine"
     layer: str | None = None
     cache: Path | None = None
     batch_size: int = 16
@@ -260,7 +260,7 @@ def _embed(
 
 
 def _compared(
-    files: list[Path], embeddings: Float[Tensor, "g d"], skipped: list[tuple[str, str]], n_new: int, metric: Metric
+    files: list[Path], embeddings: Float[Tensor, "g d"], skipped: list[tuple[str, str]], n_new: int, metric: Similarity
 ) -> _Embedded:
     """The files whose embeddings can be compared; the others skipped."""
     kept = comparable(embeddings, metric)
@@ -339,7 +339,7 @@ def _without_copies(query: Path, files: Sequence[Path], near: Neighbours, k: int
     return matches, copies
 
 
-def _refuse_collapse(found: _Embedded, metric: Metric) -> None:
+def _refuse_collapse(found: _Embedded, metric: Similarity) -> None:
     vectors, first = found.vectors, found.files[0]
     seen = torch.nn.functional.normalize(vectors, dim=1) if metric == "cosine" else vectors  # the cosine sees no length
     if len(vectors) > 1 and is_collapsed(seen) and not all(_is_copy(file, first) for file in found.files[1:]):

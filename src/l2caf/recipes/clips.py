@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from l2caf.data.digit_clips import DigitClips
-from l2caf.data.digit_scenes import Split
+from l2caf.data.digit_scenes import SceneSplit
 from l2caf.models.clips import ClipEmbedder
 from l2caf.models.embedded import digits
 from l2caf.retrieval import nmi, recall_at
@@ -28,7 +28,7 @@ from l2caf.training import Feed, Options, Result, Task, fit
 from l2caf.training.loop import BEST
 
 WEIGHTS: Final = "clips.safetensors"  # of the shallow CNN, the LSTM and the embedding
-LENGTHS: Final[Mapping[Split, int]] = {"train": 1200, "validation": 160, "test": 160}
+LENGTHS: Final[Mapping[SceneSplit, int]] = {"train": 1200, "validation": 160, "test": 160}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Features:
 
 
 @cache
-def features_of(split: Split, length: int) -> Features:
+def features_of(split: SceneSplit, length: int) -> Features:
     """The features of a split's first clips under the embedded digit classifier."""
     trunk, clips = digits().features, DigitClips(split, length=length)
     maps, labels = [], []
@@ -92,7 +92,7 @@ def train_clips(
     output: Path,
     *,
     resume: bool = False,
-    lengths: Mapping[Split, int] = LENGTHS,
+    lengths: Mapping[SceneSplit, int] = LENGTHS,
     report: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
 ) -> Result:
     """Train one network; its weights lie in the folder as `clips.safetensors`.

@@ -18,7 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from l2caf.data.digit_scenes import DigitScenes
-from l2caf.data.retrieval_sets import DIGITS, Picture, RetrievalSet, drawn_pictures, read_retrieval
+from l2caf.data.digits import DIGITS_OF, drawn_pictures
+from l2caf.data.retrieval_sets import Picture, RetrievalSet
+from l2caf.data.sets import read_retrieval
 from l2caf.errors import DataError, TrainingError
 from l2caf.models import LoadedModel, ModelCard, load
 from l2caf.recipes.digits import augmented
@@ -148,7 +150,7 @@ def parted(data: RetrievalSet) -> tuple[list[Picture], list[Picture]]:
     kept = [picture for picture in data.pictures if data.classes[picture.label] not in lone]
     labels = sorted({picture.label for picture in kept})
     if data.name == "digits":
-        scenes = DigitScenes("validation", objects=1, length=DIGITS_VALIDATION, classes=DIGITS["train"], seed=1)
+        scenes = DigitScenes("validation", objects=1, length=DIGITS_VALIDATION, classes=DIGITS_OF["train"], seed=1)
         return kept, list(drawn_pictures(scenes))
     if len(labels) >= FEW_CLASSES:
         chosen = set(labels[HELD_CLASSES // 2 :: HELD_CLASSES])
