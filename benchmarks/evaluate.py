@@ -18,8 +18,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.measure import interleaved, machine, ratios
-from l2caf.data.boxed import BoxedSet, read_boxed
-from l2caf.data.boxed_digits import boxed_digits
+from l2caf.data.boxed import BoxedSet
+from l2caf.data.digits import boxed_digits
+from l2caf.data.sets import read_boxed
 from l2caf.evaluation import protocol
 from l2caf.evaluation.judge import judge
 from l2caf.evaluation.maps import Prepared, write_maps

@@ -27,9 +27,10 @@ from torch import Tensor
 from benchmarks.measure import machine
 from l2caf import L2CAF, ClassSpecific, Oblivious, UnitL2
 from l2caf.attention import Cut
-from l2caf.data.boxed import BoxedSet, read_boxed
+from l2caf.data.boxed import BoxedSet
 from l2caf.data.digit_scenes import DigitScenes
 from l2caf.data.pictures import prepare, read_picture
+from l2caf.data.sets import read_boxed
 from l2caf.errors import TargetError
 from l2caf.evaluation import Frame, boxes, iou
 from l2caf.evaluation.metrics import MaxBoxAcc, energy_inside

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.measure import interleaved, machine, ratios
 from l2caf.retrieval import Gallery
-from l2caf.retrieval.search import Metric
+from l2caf.retrieval.search import Similarity
 
 SIZE: Final = 100_000
 DIMENSIONS: Final = 128
@@ -35,7 +35,7 @@ def main() -> None:
     torch.manual_seed(0)
     points, query = torch.randn(SIZE, DIMENSIONS), torch.randn(1, DIMENSIONS)
     searches: dict[str, Callable[[], object]] = {
-        metric: partial(Gallery(points, metric).nearest, query, K) for metric in get_args(Metric)
+        metric: partial(Gallery(points, metric).nearest, query, K) for metric in get_args(Similarity)
     }
     seconds = interleaved({PRODUCT: lambda: (query @ points.T).topk(K), **searches}, arguments.repetitions)
     cost = ratios(seconds, PRODUCT)

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from l2caf import Attention
-from l2caf.data.boxed_digits import boxed_digits
+from l2caf.data.digits import boxed_digits
 from l2caf.experiments import table1, tables
 from l2caf.models import ModelCard, load
 

@@ -10,7 +10,7 @@ A public name is imported when it is first used, so that `import l2caf` and `l2c
 import importlib
 from typing import TYPE_CHECKING, Final
 
-__version__ = "0.1.0.dev0"
+from l2caf.version import __version__ as __version__
 
 _MODULES: Final = {  # where each public name is defined; the imports below say the same to type checkers and editors
     "L2CAF": "l2caf.attention",

@@ -12,7 +12,7 @@ import torch
 
 from l2caf import L2CAF
 from l2caf.data.boxed import BoxedSet
-from l2caf.data.boxed_digits import boxed_digits
+from l2caf.data.digits import boxed_digits
 from l2caf.data.pictures import prepare
 from l2caf.errors import DataError, StorageError
 from l2caf.evaluation import PROTOCOLS, Frame, boxes, iou

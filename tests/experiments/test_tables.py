@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from l2caf.data.boxed import read_boxed
+from l2caf.data.sets import read_boxed
 from l2caf.errors import DataError, TrainingError
 from l2caf.experiments import tables
 from l2caf.experiments.tables import Column, Comparison, Table, TableEntry, TablePlan, TableRow, Trial, as_markdown

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.data_sets import inside, noise
 
-from l2caf.data.retrieval_sets import read_retrieval
+from l2caf.data.sets import read_retrieval
 from l2caf.errors import DataError, TrainingError
 from l2caf.recipes.recipe import train
 from l2caf.recipes.retrieval import RetrievalRecipe, parted

@@ -173,7 +173,9 @@ def test_bad_input_is_refused_in_one_line(tree: Path, tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "is no folder" in refused("cub:/nowhere")
-    assert "is not understood; expected cub:ROOT" in refused(f"cars:{tree}")
+    assert "has no pictures to train localisation on; the data sets that have are cub, folder, ilsvrc" in refused(
+        f"cars:{tree}"
+    )
     assert "a folder per class" in refused(tree / "cat")
     assert "1 to the 12 items" in refused(tree, batch_size=50)
     (tree / "dog").rename(tmp_path / "dog")

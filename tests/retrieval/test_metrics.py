@@ -15,7 +15,7 @@ from pytorch_metric_learning.utils.inference import CustomKNN
 from l2caf.errors import DataError
 from l2caf.retrieval import clusters, is_collapsed, nmi, normalised_information, recall_at
 from l2caf.retrieval.metrics import _check, has_company
-from l2caf.retrieval.search import Metric
+from l2caf.retrieval.search import Similarity
 
 LIBRARY = {"cosine": CosineSimilarity(), "euclidean": LpDistance(normalize_embeddings=False)}
 
@@ -27,7 +27,7 @@ def blobs(n_classes: int = 8, each: int = 12, noise: float = 1.5) -> tuple[torch
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("lone", [0, 3])
-def test_recall_at_1_is_pytorch_metric_learnings_precision_at_1(metric: Metric, lone: int) -> None:
+def test_recall_at_1_is_pytorch_metric_learnings_precision_at_1(metric: Similarity, lone: int) -> None:
     embeddings, labels = blobs()
     labels[:lone] = torch.arange(100, 100 + lone)  # classes of one picture
     calculator = AccuracyCalculator(
@@ -74,7 +74,7 @@ def test_nmi_is_the_papers_formula(pair: tuple[list[int], list[int]]) -> None:
 
 
 @given(st.integers(0, 2**31), st.sampled_from(["cosine", "euclidean"]))
-def test_recall_is_what_counting_gives(seed: int, metric: Metric) -> None:
+def test_recall_is_what_counting_gives(seed: int, metric: Similarity) -> None:
     random = np.random.default_rng(seed)
     n = int(random.integers(6, 30))
     points, labels = random.standard_normal((n, 3)), random.integers(0, 4, n)

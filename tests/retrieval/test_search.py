@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from l2caf.errors import DataError
 from l2caf.retrieval import Gallery, nearest, search
-from l2caf.retrieval.search import Metric
+from l2caf.retrieval.search import Similarity
 
-METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
+METRICS: tuple[Similarity, ...] = ("cosine", "euclidean")
 
 
 def brute(queries: np.ndarray, gallery: np.ndarray, k: int, metric: str) -> np.ndarray:
@@ -28,7 +28,7 @@ def brute(queries: np.ndarray, gallery: np.ndarray, k: int, metric: str) -> np.n
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, Metric]:
+def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, Similarity]:
     """Small whole numbers, so that ties abound; no zero rows."""
     d, g, q = draw(st.integers(1, 4)), draw(st.integers(1, 50)), draw(st.integers(1, 5))
     random = np.random.default_rng(draw(st.integers(0, 2**31)))
@@ -40,7 +40,7 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, Metric]:
 
 @given(cases())
 def test_neighbours_are_those_of_brute_force_and_ties_go_to_the_earlier_row(
-    case: tuple[np.ndarray, np.ndarray, int, Metric],
+    case: tuple[np.ndarray, np.ndarray, int, Similarity],
 ) -> None:
     queries, gallery, k, metric = case
     found = nearest(torch.from_numpy(queries), torch.from_numpy(gallery), k, metric)
@@ -49,7 +49,7 @@ def test_neighbours_are_those_of_brute_force_and_ties_go_to_the_earlier_row(
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_where_nearly_everything_ties_the_earlier_rows_are_found(metric: Metric) -> None:
+def test_where_nearly_everything_ties_the_earlier_rows_are_found(metric: Similarity) -> None:
     one = torch.randn(1, 16)
     gallery = one.repeat(5000, 1)
     gallery[77] *= -1
@@ -59,7 +59,7 @@ def test_where_nearly_everything_ties_the_earlier_rows_are_found(metric: Metric)
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_differences_below_single_precision_of_the_products_are_told_apart(metric: Metric) -> None:
+def test_differences_below_single_precision_of_the_products_are_told_apart(metric: Similarity) -> None:
     gallery = torch.full((300, 4), 1000.0)
     gallery[:, 0] += torch.linspace(0, 0.3, 300).flip(0)  # last rows nearest, by 1e-6 of their norm
     found = nearest(torch.full((1, 4), 1000.0), gallery, 3, metric)
@@ -67,7 +67,9 @@ def test_differences_below_single_precision_of_the_products_are_told_apart(metri
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_coarse_products_of_matrices_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch, metric: Metric) -> None:
+def test_coarse_products_of_matrices_do_not_change_the_answer(
+    monkeypatch: pytest.MonkeyPatch, metric: Similarity
+) -> None:
     points = torch.randn(500, 64)
     points[1::2] = points[::2] + 1e-4 * torch.randn(250, 64)
     expected = nearest(points[:20], points, 5, metric)
@@ -82,7 +84,7 @@ def test_coarse_products_of_matrices_do_not_change_the_answer(monkeypatch: pytes
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("own", [False, True])
 def test_many_queries_in_pieces_are_answered_like_one_by_one(
-    monkeypatch: pytest.MonkeyPatch, metric: Metric, *, own: bool
+    monkeypatch: pytest.MonkeyPatch, metric: Similarity, *, own: bool
 ) -> None:
     points = torch.randn(200, 8)
     rows = torch.arange(200) if own else None
@@ -99,7 +101,7 @@ def test_many_queries_in_pieces_are_answered_like_one_by_one(
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_query_that_is_in_the_gallery_is_left_out_even_among_its_copies(metric: Metric) -> None:
+def test_a_query_that_is_in_the_gallery_is_left_out_even_among_its_copies(metric: Similarity) -> None:
     gallery = torch.ones(60, 3)
     found = Gallery(gallery, metric).nearest(gallery[:2], 59, own=torch.tensor([0, 1]))
     assert found.indices[0].tolist() == list(range(1, 60))
@@ -116,7 +118,7 @@ def test_scores_are_similarities_or_distances_in_the_callers_precision() -> None
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_every_scale_that_single_precision_compares_is_compared(metric: Metric) -> None:
+def test_every_scale_that_single_precision_compares_is_compared(metric: Similarity) -> None:
     points = torch.randn(100, 8)
     expected = nearest(points[:5], points, 5, metric).indices
     for scale in (1e-15, 1e15):
@@ -136,7 +138,7 @@ def test_every_scale_that_single_precision_compares_is_compared(metric: Metric) 
     ],
 )
 def test_what_cannot_be_searched_is_refused(
-    queries: torch.Tensor, gallery: torch.Tensor, k: int, metric: Metric, message: str
+    queries: torch.Tensor, gallery: torch.Tensor, k: int, metric: Similarity, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
         nearest(queries, gallery, k, metric)
@@ -144,7 +146,7 @@ def test_what_cannot_be_searched_is_refused(
 
 def test_a_metric_that_is_neither_is_refused() -> None:
     with pytest.raises(DataError, match="unknown metric 'manhattan'"):
-        search.metric_named("manhattan")
+        search.similarity_named("manhattan")
 
 
 def test_queries_of_other_dimensions_are_refused() -> None:

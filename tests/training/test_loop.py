@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from l2caf.errors import DataError, TrainingError
 from l2caf.training import Feed, Options, Task, fit
 from l2caf.training.feed import in_order
-from l2caf.training.loop import to_device
 
 OPTIONS = Options(steps=12, learning_rate=0.05, save_every=4, log_every=3, seed=5)
 
@@ -240,41 +239,21 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
         fit(task(network(), loss=infinite), OPTIONS, tmp_path / "run")
 
 
-def test_every_epoch_shows_every_item_once_in_another_order_and_drawn_anew() -> None:
-    class Numbers:
-        def __len__(self) -> int:
-            return 6
+class Nested(Noisy):
+    """The same points, each in a structure with a name beside it."""
 
-        def __getitem__(self, index: int) -> tuple[int, Tensor]:
-            return index, torch.rand(())
-
-    feed = Feed(Numbers(), 2, seed=3)
-    batches = list(feed(0, 6))
-    epochs = [torch.cat([numbers for numbers, _ in part]).tolist() for part in (batches[:3], batches[3:])]
-    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(6))
-    assert epochs[0] != epochs[1]
-    draws = torch.cat([noise for _, noise in batches])
-    assert len(set(draws.tolist())) == 12
-    for start in range(6):
-        for (numbers, noise), (others, again) in zip(feed(start, 6), batches[start:], strict=True):
-            assert torch.equal(numbers, others)
-            assert torch.equal(noise, again)
+    def __getitem__(self, index: int) -> Any:
+        point, label = super().__getitem__(index)
+        return {"point": [point, f"point {index}"], "label": label}
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_item_that_cannot_be_read_is_named_in_one_line(workers: int) -> None:
-    with pytest.raises(DataError, match=r"\Aitem 3 is broken\Z"):
-        list(Feed(Noisy(6, broken=3), 2, workers=workers)(0, 3))
-    with pytest.raises(DataError, match=r"\Aitem 3 is broken\Z"):
-        list(in_order(Noisy(6, broken=3), 2, workers))
+def test_batches_of_any_structure_reach_the_loss(tmp_path: Path) -> None:
+    seen = []
 
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        points, names = batch["point"]
+        seen.extend(names)
+        return cross_entropy(model, (points, batch["label"]))
 
-def test_more_items_per_batch_than_there_are_is_refused() -> None:
-    with pytest.raises(TrainingError, match="batch size 30: expected 1 to the 20 items"):
-        _ = Feed(Noisy(), 30).steps_per_epoch
-
-
-def test_batches_of_any_structure_go_to_the_device() -> None:
-    moved = to_device({"x": [torch.ones(1), "name"], "y": torch.zeros(2)}, "cpu")
-    assert moved["x"][1] == "name"
-    assert torch.equal(moved["y"], torch.zeros(2))
+    fit(task(network(), feed=Feed(Nested(), 4, seed=5), loss=loss), replace(OPTIONS, steps=5), tmp_path / "run")
+    assert sorted(seen) == sorted(f"point {index}" for index in range(20))

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, fields, is_dataclass
 import torch
 from torch import Tensor, nn
 
-import l2caf
+from l2caf.version import __version__
 
 
 def versions() -> dict[str, str]:
     """Versions of Python, torch and l2caf that run now."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "l2caf": l2caf.__version__}
+    return {"python": platform.python_version(), "torch": torch.__version__, "l2caf": __version__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ COMMANDS: Final = {
     "run": ("scale:run", "Find the maps of a whole data set; run again, it goes on where it stopped."),
     "show": ("scale:show", "Draw a map of a run over its picture, and say what is known of it."),
     "report": ("scale:report", "Make one self-contained page of a run of any size."),
-    "data check": ("evaluate:check", "Say what is found of a data set, and what is missing."),
+    "data check": ("data:check", "Say what is found of a data set, and what is missing."),
     "reproduce figure9": ("reproduce:figure9", "Attention of a recurrent retrieval network at every time step."),
     "reproduce figure10": (
         "reproduce:figure10",

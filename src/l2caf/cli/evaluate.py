@@ -1,19 +1,13 @@
-"""Commands that judge maps, and look after data sets."""
+"""The command that judges maps by boxes."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final, get_args
+from typing import Annotated
 
 import typer
 
 from l2caf.cli.options import Layer, Network, progress, with_network
-from l2caf.data.boxed import SOURCES, BoxedPicture, Split, read_boxed
-from l2caf.data.pictures import unreadable
-from l2caf.data.retrieval_sets import SOURCES as RETRIEVAL_SETS
-from l2caf.data.retrieval_sets import read_retrieval
+from l2caf.data.sets import read_boxed
 from l2caf.evaluation.maps import Predictions, write_maps
-
-SHOWN_FAULTS: Final = 20
 
 
 @with_network()
@@ -56,51 +50,3 @@ def evaluate(
     typer.echo(as_markdown(evaluation))
     typer.echo(str(output / "results.md"))
     raise typer.Exit(1 if evaluation.skipped or boxed.missing else 0)
-
-
-def check(
-    root: Annotated[
-        str,
-        typer.Argument(
-            help="cub:ROOT, ilsvrc:ROOT, wsol:ROOT, csv:ROOT, a folder; for retrieval cars:ROOT, sop:ROOT, folder:ROOT."
-        ),
-    ],
-) -> None:
-    """Say what is found of a data set, and what is missing."""
-    if root.partition(":")[0] in RETRIEVAL_SETS:
-        n_faults = sum(_check_split(root, split) for split in get_args(Split))
-        raise typer.Exit(1 if n_faults else 0)
-    boxed = read_boxed(root)
-    n_boxes = sum(len(picture.boxes) for picture in boxed.pictures)
-    n_classes = len({picture.label for picture in boxed.pictures})
-    typer.echo(f"{boxed.name}: {len(boxed.pictures)} pictures of {n_classes} classes, {n_boxes} boxes")
-    if boxed.n_unboxed:
-        typer.echo(f"{boxed.n_unboxed} pictures have no box and are left out")
-    n_faults = _faults(
-        boxed.missing, [picture.file for picture in boxed.pictures], f"{boxed.name}: {SOURCES[boxed.name]}"
-    )
-    raise typer.Exit(1 if n_faults else 0)
-
-
-def _check_split(root: str, split: Split) -> int:
-    """How much is wrong with a half of the classes of a retrieval set."""
-    found = read_retrieval(root, split)
-    distinct, copies = found.without_copies()
-    n_classes = len(set(found.labels.tolist()))
-    typer.echo(f"{found.name}, to {split}: {len(found.pictures)} pictures of {n_classes} classes")
-    faults = [*(f"a copy {file}" for file in copies), *(f"the only picture of {name}" for name in distinct.lone)]
-    for line in faults[:SHOWN_FAULTS]:
-        typer.echo(line, err=True)
-    files = [picture.file for picture in found.pictures if isinstance(picture, BoxedPicture)]
-    return len(faults) + _faults(found.missing, files, f"{found.name}: {RETRIEVAL_SETS[found.name]}")
-
-
-def _faults(missing: Sequence[Path], files: Sequence[Path], source: str) -> int:
-    """How many pictures are missing or cannot be read; lists some of them."""
-    broken = [reason for file in files if (reason := unreadable(file)) is not None]
-    for line in [*(f"missing {file}" for file in missing), *broken][:SHOWN_FAULTS]:
-        typer.echo(line, err=True)
-    if missing or broken:
-        typer.echo(f"{len(missing)} pictures are missing and {len(broken)} cannot be read", err=True)
-        typer.echo(f"where to get {source}", err=True)
-    return len(missing) + len(broken)

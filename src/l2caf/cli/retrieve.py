@@ -8,7 +8,7 @@ import typer
 from l2caf.cli.options import Layer, Network, progress, with_network
 from l2caf.jobs.retrieve import SearchOptions
 from l2caf.jobs.retrieve import retrieve as run_retrieve
-from l2caf.retrieval.search import Metric
+from l2caf.retrieval.search import Similarity
 
 
 @with_network()
@@ -17,7 +17,7 @@ def retrieve(
     gallery: Annotated[Path, typer.Option(help="Names the folder of pictures to search.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Names a new folder for the results.")],
     k: Annotated[int, typer.Option("-k", help="Sets the number of matches.", min=1)] = 5,
-    metric: Annotated[Metric, typer.Option(help="Chooses how embeddings are compared.")] = "cosine",
+    metric: Annotated[Similarity, typer.Option(help="Chooses how embeddings are compared.")] = "cosine",
     layer: Layer = None,
     cache: Annotated[
         Path | None, typer.Option(help="Names the folder that keeps embeddings; by default ~/.cache/l2caf.")

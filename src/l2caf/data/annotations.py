@@ -1,46 +1,24 @@
-"""Annotation files of published data sets: lists, numbers, look-ups; every failure names the file, and the line."""
+"""Annotation files of published data sets: lists, numbers, look-ups. Every error names the file, and the line."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TextIO, TypeVar
 
-from l2caf.errors import DataError, nearest
+from l2caf.errors import DataError
 
 T = TypeVar("T")
 
 
-def named_root(spec: str | Path, known: Collection[str]) -> tuple[str, Path]:
-    """Layout and folder of a data set.
-
-    Args:
-        spec: such as `"cub:ROOT"`, or a folder alone.
-        known: names of layouts.
-
-    Returns:
-        The layout, empty where none is named, and the folder.
-
-    Raises:
-        DataError: if there is no such layout or folder.
-    """
-    name, _, path = str(spec).rpartition(":")
-    if name and name not in known:
-        raise DataError(f"unknown data set {name!r}{nearest(name, known)}; expected one of {', '.join(known)}")
-    root = Path(path)
-    if not root.is_dir():
-        raise DataError(f"{root} is no folder; expected the root of a data set")
-    return name, root
-
-
 def columns(file: Path, count: int, *, separator: str | None = None) -> Iterator[list[str]]:
-    """The lines of a list that are not blank.
+    """Read the lines of a list that are not blank.
 
     Args:
-        file: UTF-8 text.
-        count: columns of each line; the last keeps what separators are left.
-        separator: None for any white space.
+        file: A text file in UTF-8.
+        count: The number of columns in a line; the last column keeps further separators.
+        separator: What stands between columns; None for any white space.
 
     Yields:
-        The columns of a line, stripped.
+        The columns of a line, without white space around them.
 
     Raises:
         DataError: if the file cannot be read or a line has fewer columns.
@@ -57,7 +35,7 @@ def columns(file: Path, count: int, *, separator: str | None = None) -> Iterator
 
 
 def opened(file: Path) -> TextIO:
-    """A text file to read; DataError where it cannot be."""
+    """Open a text file to read; DataError is raised if that fails."""
     try:
         return file.open(encoding="utf-8", newline="")
     except OSError as error:
@@ -65,7 +43,7 @@ def opened(file: Path) -> TextIO:
 
 
 def number(text: str | None, where: Path | str) -> float:
-    """A number in a file; DataError naming the place where it is none."""
+    """Read a number; if the text is no number, DataError is raised and names the place."""
     try:
         return float(text or "")
     except ValueError:
@@ -73,7 +51,7 @@ def number(text: str | None, where: Path | str) -> float:
 
 
 def lookup(mapping: Mapping[str, T], key: str, where: Path) -> T:
-    """What a file says of a key; DataError naming both where it says nothing."""
+    """Return the value of a key; if there is none, DataError is raised and names the key and the file."""
     if key not in mapping:
         raise DataError(f"{where} says nothing of {key!r}")
     return mapping[key]

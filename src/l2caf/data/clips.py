@@ -7,17 +7,18 @@ costs no more memory than one frame and a number per frame.
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from l2caf.data.pictures import find_pictures, read_picture
-from l2caf.errors import DataError, ExtraMissingError
+from l2caf.errors import DataError
+from l2caf.extras import require
 
+T = TypeVar("T")
 FOLDER_RATE: Final = 10.0  # frames per second that a folder of pictures is taken for
 
 
@@ -26,10 +27,10 @@ class Film:
     """What is known of a film before any frame is decoded.
 
     Attributes:
-        path: a file, or a folder of pictures.
-        times_s: when each frame is shown, ascending.
-        keys_s: the frames among them from which decoding can start.
-        pictures: the files, of a folder.
+        path: The film file, or a folder of pictures.
+        times_s: The times at which the frames are shown, ascending.
+        keys_s: The times of the frames from which decoding can start.
+        pictures: The picture files where `path` is a folder; empty for a film file.
     """
 
     path: Path
@@ -42,10 +43,10 @@ def open_film(path: Path) -> Film:
     """Find out which frames there are.
 
     Args:
-        path: a film in any container that FFmpeg reads, or a folder of pictures, taken in natural order.
+        path: A film in any container that FFmpeg reads, or a folder of pictures, which are taken in natural order.
 
     Returns:
-        The film; of a file that breaks off, what can be read.
+        The film. If the file breaks off, these are the frames that can be read.
 
     Raises:
         DataError: if it does not exist, cannot be read, or shows no picture.
@@ -57,24 +58,22 @@ def open_film(path: Path) -> Film:
     if not path.is_file():
         raise DataError(f"{path} does not exist; expected a film or a folder of pictures")
     times, keys = [], []
-    with _opened(path) as (container, stream):
-        for packet in _until_broken(container.demux(stream)):
-            if packet.pts is None or packet.size == 0:
-                continue
-            times.append(float(packet.pts * packet.time_base))
-            if packet.is_keyframe:
-                keys.append(times[-1])
+    with _OpenFilm(path) as film:
+        for time, is_key in film.shown():
+            times.append(time)
+            if is_key:
+                keys.append(time)
     if not times:
         raise DataError(f"{path} has a video stream without frames")
     return Film(path, tuple(sorted(times)), tuple(sorted(keys)))
 
 
 def chosen_times(film: Film, n: int) -> tuple[float, ...]:
-    """The times of n frames in the middle of as many equal parts of a film.
+    """Choose n frames, each in the middle of one of n equal parts of a film.
 
     Args:
-        film: the film.
-        n: how many, at least 1.
+        film: The film.
+        n: The number of frames, at least 1.
 
     Returns:
         Ascending times of real frames; all of them where there are no more than n.
@@ -100,11 +99,11 @@ def frames_at(film: Film, times_s: Sequence[float]) -> Iterator[tuple[float, Ima
     """Decode some frames, upright.
 
     Args:
-        film: the film.
-        times_s: ascending, as `chosen_times` gives them.
+        film: The film.
+        times_s: The times of the frames, ascending, as `chosen_times` returns them.
 
     Yields:
-        Time and RGB picture; fewer than asked for where the file breaks off.
+        Time and RGB picture; there are fewer than asked for if the file breaks off.
 
     Raises:
         DataError: if none can be decoded.
@@ -114,64 +113,65 @@ def frames_at(film: Film, times_s: Sequence[float]) -> Iterator[tuple[float, Ima
             yield time, read_picture(film.pictures[round(time * FOLDER_RATE)])
         return
     n = 0
-    with _opened(film.path) as (container, stream):
-        for time, frame in _until_broken(_decoded(film, container, stream, times_s)):
+    with _OpenFilm(film.path) as opened:
+        for time, picture in _until_broken(opened.at(times_s, film.keys_s)):
             n += 1
-            yield time, _upright(frame)
+            yield time, picture
     if n == 0:
         raise DataError(f"{film.path} has frames, but none of them can be decoded: the file is damaged")
 
 
-def _decoded(film: Film, container: Any, stream: Any, times_s: Sequence[float]) -> Iterator[tuple[float, Any]]:
-    """The first frame at or after each time."""
-    base, keys = float(stream.time_base), np.asarray(film.keys_s)
-    slack = base / 2
-    frames, now = container.decode(stream), -float("inf")
-    for time in times_s:
-        key = keys[keys <= time + slack]
-        if len(key) and key[-1] > now + slack and now > -float("inf"):  # a later start than here
-            container.seek(round(key[-1] / base), stream=stream, backward=True)
-            frames = container.decode(stream)
-        for frame in frames:
-            now = now if frame.time is None else frame.time
-            if now >= time - slack:
-                yield time, frame
-                break
+class _OpenFilm:
+    """A film file that is open for reading, and its first video stream."""
 
-
-def _upright(frame: Any) -> Image.Image:
-    picture = frame.to_image()
-    turn = round(getattr(frame, "rotation", 0)) % 360
-    return picture.rotate(turn, expand=True) if turn else picture
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """A container and its first video stream."""
-    try:
-        import av  # noqa: PLC0415  (an extra)
-    except ImportError as error:
-        raise ExtraMissingError("films need PyAV: pip install 'l2caf[video]'") from error
-    try:
-        container = av.open(str(path))
-    except (OSError, ValueError) as error:  # FFmpeg's errors are both
-        raise DataError(f"{path} cannot be read as a film: {_reason(error)}") from error
-    with container:
-        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    def __init__(self, path: Path) -> None:
+        av = require("av", extra="video")
+        try:
+            self.container = av.open(str(path))
+        except (OSError, ValueError) as error:  # FFmpeg's errors are both
+            raise DataError(f"{path} cannot be read as a film: {_reason(error)}") from error
+        # The picture on the sleeve of a piece of music is a video stream, too.
+        streams = [one for one in self.container.streams.video if "attached_pic" not in str(one.disposition).lower()]
         if not streams:
-            kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+            kinds = ", ".join(sorted({stream.type for stream in self.container.streams})) or "nothing"
+            self.container.close()
             raise DataError(f"{path} shows no picture: it holds {kinds} only")
-        streams[0].thread_type = "SLICE"
-        yield container, streams[0]
+        self.stream = streams[0]
+        self.stream.thread_type = "SLICE"
+
+    def __enter__(self) -> "_OpenFilm":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
+
+    def shown(self) -> Iterator[tuple[float, bool]]:
+        """Yield the time of each frame in the order of the file, and whether decoding can start there."""
+        for packet in _until_broken(self.container.demux(self.stream)):
+            if packet.pts is not None and packet.size:
+                yield float(packet.pts * packet.time_base), packet.is_keyframe
+
+    def at(self, times_s: Sequence[float], keys_s: Sequence[float]) -> Iterator[tuple[float, Image.Image]]:
+        """Yield the first frame at or after each time, upright; decoding starts from the last key before it."""
+        base, keys = float(self.stream.time_base), np.asarray(keys_s)
+        slack = base / 2
+        frames, now = self.container.decode(self.stream), -float("inf")
+        for time in times_s:
+            key = keys[keys <= time + slack]
+            if len(key) and key[-1] > now + slack and now > -float("inf"):  # seeking saves decoding what lies between
+                self.container.seek(round(key[-1] / base), stream=self.stream, backward=True)
+                frames = self.container.decode(self.stream)
+            for frame in frames:
+                now = now if frame.time is None else frame.time
+                if now >= time - slack:
+                    turn = round(getattr(frame, "rotation", 0)) % 360
+                    picture = frame.to_image()
+                    yield time, picture.rotate(turn, expand=True) if turn else picture
+                    break
 
 
-def _is_cover(stream: Any) -> bool:
-    """Whether a video stream is the picture on the sleeve of a piece of music."""
-    return "attached_pic" in str(stream.disposition).lower()
-
-
-def _until_broken(items: Iterator[Any]) -> Iterator[Any]:
-    """Items up to the place where a damaged file cannot be read on."""
+def _until_broken(items: Iterator[T]) -> Iterator[T]:
+    """Yield items up to the place where a damaged file cannot be read on."""
     while True:
         try:
             yield next(items)
@@ -184,6 +184,6 @@ def _reason(error: Exception) -> str:
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:
-    """A key by which frame2 comes before frame10."""
+    """Return a key that sorts frame2 before frame10."""
     parts = re.findall(r"\d+|\D+", file.name)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -18,7 +18,8 @@ from typing import Final, Literal
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from l2caf.data.digit_scenes import BACKGROUNDS, SIZE, DigitScenes, Placement, Scene, Split, render
+from l2caf.data.digit_drawing import SIZE, Placement, Scene, render
+from l2caf.data.digit_scenes import BACKGROUNDS, DigitScenes, SceneSplit
 from l2caf.errors import DataError
 
 Event = Literal["turns left", "stops", "crosses", "changes"]
@@ -31,7 +32,7 @@ WAY: Final = (46.0, 64.0)  # pixels that an actor would go straight in a whole c
 DRIFT: Final = 18.0  # pixels at most that others go
 TRIES: Final = 200
 
-Path = Float[np.ndarray, "t 2"]
+Track = Float[np.ndarray, "t 2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,10 @@ class Clip:
     """A rendered clip.
 
     Attributes:
-        frames: RGB.
-        label: index into `CLASSES`.
-        boxes: of each frame, (x0, y0, x1, y1) of every digit that defines the event, half-open pixels.
-        distractors: of each frame, the boxes of the others.
+        frames: The RGB frames.
+        label: The class, as an index into `CLASSES`.
+        boxes: For each frame the half-open boxes (x0, y0, x1, y1), in pixels, of the digits that define the event.
+        distractors: For each frame the boxes of the other digits.
     """
 
     frames: UInt8[np.ndarray, "t h w 3"]
@@ -60,14 +61,14 @@ class DigitClips:
         ((4, 112, 112, 3), '3 turns left')
     """
 
-    def __init__(self, split: Split, *, length: int = 1000, frames: int = 4, seed: int = 0) -> None:
+    def __init__(self, split: SceneSplit, *, length: int = 1000, frames: int = 4, seed: int = 0) -> None:
         """Describe the data set; nothing is drawn yet.
 
         Args:
-            split: whose handwriting and backgrounds to use.
-            length: number of clips; classes take turns.
-            frames: per clip, at equal steps of time; two or more.
-            seed: of the whole set.
+            split: The split whose handwriting and backgrounds are used.
+            length: The number of clips; the classes take turns.
+            frames: The number of frames in a clip, two or more, at equal steps of time.
+            seed: The seed of the whole set.
 
         Raises:
             DataError: if an option is out of range.
@@ -76,7 +77,7 @@ class DigitClips:
             raise DataError(f"split {split!r} is unknown; expected one of {', '.join(BACKGROUNDS)}")
         if length < 1 or frames < 2:
             raise DataError(f"length={length}, frames={frames}: expected length > 0 and two frames or more")
-        self.split: Split = split
+        self.split: SceneSplit = split
         self.length = length
         self.frames = frames
         self.seed = seed
@@ -98,13 +99,14 @@ class DigitClips:
         )
 
     def scenes(self, index: int) -> tuple[list[Scene], int]:
-        """The description of one clip.
+        """Describe one clip without drawing it.
 
         Args:
-            index: in [0, length).
+            index: The number of the clip, in [0, length).
 
         Returns:
-            A scene per frame, and how many digits define the event; they are the last, in front of the others.
+            One scene for each frame, and the number of digits that define the event; these are the last digits of a
+            scene, in front of the others.
         """
         event, actor = EVENTS[index % len(CLASSES) // len(ACTORS)], ACTORS[index % len(ACTORS)]
         random = np.random.default_rng([self.seed, list(BACKGROUNDS).index(self.split), index, 9])
@@ -122,14 +124,14 @@ class DigitClips:
             for t in range(self.frames)
         ], n_actors
 
-    def _at(self, placement: Placement, path: Path, t: int, event: Event) -> Placement:
+    def _at(self, placement: Placement, path: Track, t: int, event: Event) -> Placement:
         colour = placement.colour
         if event == "changes" and placement.digit in ACTORS:
             colour = RED if 2 * t < self.frames else GREEN
         return replace(placement, centre=(float(path[t, 0]), float(path[t, 1])), colour=colour)
 
-    def _paths(self, event: Event, random: np.random.Generator) -> list[Path]:
-        """Of two others and the actor, in this order; the farthest apart of those that stay in the picture."""
+    def _paths(self, event: Event, random: np.random.Generator) -> list[Track]:
+        """Return the paths of two other digits and of the actor, in this order, far apart and inside the picture."""
         best, gap = None, -1.0
         for _ in range(TRIES):
             paths = self._draw(event, random)
@@ -141,7 +143,7 @@ class DigitClips:
                 break
         return best if best is not None else [np.full((self.frames, 2), SIZE / 2) + shift for shift in (-20, 20, 0)]
 
-    def _draw(self, event: Event, random: np.random.Generator) -> list[Path]:
+    def _draw(self, event: Event, random: np.random.Generator) -> list[Track]:
         time = np.linspace(0, 1, self.frames)[:, None]
         actor = self._actor(event, random, time)
         first, second = (
@@ -153,7 +155,7 @@ class DigitClips:
             second = actor.mean(0) + (time - 0.5 - 0.35 * random.choice([-1, 1])) * across
         return [first, second, actor]
 
-    def _actor(self, event: Event, random: np.random.Generator, time: Float[np.ndarray, "t 1"]) -> Path:
+    def _actor(self, event: Event, random: np.random.Generator, time: Float[np.ndarray, "t 1"]) -> Track:
         start = random.uniform(SIDES[1] / 2, SIZE - SIDES[1] / 2, 2)
         way = _heading(random.uniform(0, 2 * np.pi)) * random.uniform(*WAY)
         before, after = np.minimum(time, 0.5), np.maximum(time - 0.5, 0)
@@ -171,11 +173,11 @@ def _heading(angle: float) -> Float[np.ndarray, " 2"]:
 
 
 def _turned_left(way: Float[np.ndarray, " 2"]) -> Float[np.ndarray, " 2"]:
-    """The direction to the left of one who goes `way`; y points down."""
+    """Return the direction to the left of a digit that goes `way`; y points down."""
     return np.array([way[1], -way[0]])
 
 
-def _apart(paths: list[Path], *, touching: bool) -> float:
-    """The least distance of two digits in any frame; of digits that cross, only the third has to keep away."""
+def _apart(paths: list[Track], *, touching: bool) -> float:
+    """Return the least distance of two digits in any frame; where two cross, only distances to the third count."""
     pairs = [(0, 1), (0, 2)] if touching else [(0, 1), (0, 2), (1, 2)]
     return min(float(np.linalg.norm(paths[a] - paths[b], axis=1).min()) for a, b in pairs)

@@ -28,13 +28,14 @@ Region = tuple[float, float, float, float]
 
 
 def find_pictures(paths: Iterable[Path]) -> list[Path]:
-    """Picture files: those named, and all that lie in the folders named.
+    """Find picture files: those that are named, and all that lie in the folders that are named.
 
     Args:
-        paths: files are taken whatever their suffix; folders are searched recursively, hidden entries skipped.
+        paths: Files and folders. Files are taken whatever their suffix; folders are searched recursively, without
+            hidden entries.
 
     Returns:
-        Files in the order given, those of a folder sorted.
+        The files in the order given; those of one folder are sorted.
 
     Raises:
         DataError: if a path does not exist, or a folder holds no picture.
@@ -59,10 +60,10 @@ def _is_picture(file: Path, root: Path) -> bool:
 
 
 def read_picture(path: Path) -> Image.Image:
-    """One picture as upright 8-bit RGB.
+    """Read one picture as upright 8-bit RGB.
 
     Args:
-        path: any format that Pillow reads; very large JPEGs are decoded at a fraction of their size.
+        path: A file of any format that Pillow reads; very large JPEGs are decoded at a fraction of their size.
 
     Returns:
         An RGB image.
@@ -78,17 +79,17 @@ def read_picture(path: Path) -> Image.Image:
 
 
 def decode_picture(content: bytes, name: str) -> Image.Image:
-    """The same from the bytes of a file.
+    """Read one picture from the bytes of its file, as upright 8-bit RGB.
 
     Args:
-        content: of the file.
-        name: for messages.
+        content: The bytes of the file.
+        name: The name of the picture in messages.
 
     Returns:
         An RGB image.
 
     Raises:
-        DataError: as `read_picture`.
+        DataError: if there are no bytes, or they are truncated, no picture, or beyond Pillow's limit of pixels.
     """
     if not content:
         raise DataError(f"{name} is empty")
@@ -96,7 +97,7 @@ def decode_picture(content: bytes, name: str) -> Image.Image:
 
 
 def unreadable(path: Path) -> str | None:
-    """Why a picture file cannot be read, or None where it can."""
+    """Return why a picture file cannot be read, or None if it can."""
     try:
         read_picture(path)
     except DataError as error:
@@ -136,7 +137,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
-    """Grey of more than 8 bits to 8: the full 16-bit range if it is used, the values' own otherwise."""
+    """Scale grey of more than 8 bits to 8: from the 16-bit range if the values need it, otherwise from their own."""
     top = 65535.0 if 255 < values.max() <= 65535 and values.min() >= 0 else max(float(values.max()), 1e-12)
     return np.clip(values / top * 255, 0, 255).round().astype(np.uint8)
 
@@ -154,19 +155,20 @@ def prepare(
     std: Sequence[float],
     fit: Literal["squash", "crop", "pad", "squash-crop"] = "squash",
 ) -> tuple[Float[Tensor, "3 h w"], Region]:
-    """A picture as a network takes it.
+    """Turn a picture into what a network takes.
 
     Args:
-        picture: RGB.
-        size: height and width to bring it to.
-        mean: per channel, of values in [0, 1]; one number serves all.
-        std: per channel, likewise.
-        fit: `"squash"`: the whole picture, its aspect lost; `"crop"`: the centre of the target's aspect; `"pad"`: the
-            whole picture with grey borders; `"squash-crop"`: the central 7/8 of both sides, the aspect lost.
+        picture: The RGB picture.
+        size: The height and width that the network takes.
+        mean: The mean of each channel for values in [0, 1]; a single number is used for all channels.
+        std: The standard deviation of each channel for values in [0, 1]; a single number is used for all channels.
+        fit: How the picture is brought to `size`. `"squash"` takes the whole picture and changes its aspect; `"crop"`
+            takes the largest central part of the right aspect; `"pad"` takes the whole picture with grey borders;
+            `"squash-crop"` takes the central 7/8 of both sides and changes the aspect.
 
     Returns:
-        The normalised float32 tensor, and the rectangle (x0, y0, x1, y1) of the picture that it shows, in pixels;
-        beyond the picture's edges for `"pad"`.
+        The normalised float32 tensor, and the rectangle (x0, y0, x1, y1) of the picture that it shows, in pixels; with
+        `"pad"` the rectangle reaches beyond the picture.
     """
     height, width = size
     region = _region(picture.size, (width, height), fit)
@@ -180,15 +182,15 @@ def prepare(
 
 
 def seen(picture: Image.Image, region: Region, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
-    """The part of a picture that a network was shown, as pixels.
+    """Cut out the part of a picture that a network was shown.
 
     Args:
-        picture: RGB.
-        region: of `prepare`.
-        size: height and width of the result.
+        picture: The RGB picture.
+        region: The rectangle that `prepare` returned.
+        size: The height and width of the result.
 
     Returns:
-        RGB pixels; black beyond the picture's edges.
+        RGB pixels, black beyond the edges of the picture.
     """
     x0, y0, x1, y1 = map(round, region)
     height, width = size

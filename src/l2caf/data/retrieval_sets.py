@@ -1,75 +1,55 @@
-"""Pictures by class for metric learning: some classes to train on, others to search among.
-
-    cub:ROOT      CUB-200-2011, classes 1-100 and 101-200
-    cars:ROOT     CARS196 in any of its layouts (`l2caf.data.cars`), classes 1-98 and 99-196
-    sop:ROOT      Stanford Online Products: Ebay_train.txt, Ebay_test.txt
-    folder:ROOT   a folder per class, sorted (by value where all are numbers): the first half and the rest
-    digits[:N]    N scenes of DigitScenes with one digit each, 0-4 and 5-9; drawn when read
-
-Without a prefix the layout is found by looking. Boxes are kept where the set has them.
-"""
+"""Pictures by class for metric learning: a network is trained on some classes and searches among the others."""
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
-from l2caf.data.annotations import columns, named_root, number
-from l2caf.data.boxed import BoxedPicture, Split, cub_pictures
-from l2caf.data.cars import ANNOTATIONS, Annotated, cars_pictures
-from l2caf.data.digit_scenes import DigitScenes, Scene, render
-from l2caf.data.pictures import find_pictures
-from l2caf.errors import DataError
+from l2caf.data.boxed import BoxedPicture, Split
 
-DIGITS: Final[dict[Split, tuple[int, ...]]] = {"train": (0, 1, 2, 3, 4), "test": (5, 6, 7, 8, 9)}
-DIGITS_LENGTH: Final = 2000
-NO_BOXES: Final = np.zeros((0, 4))
-SOP_HEADER: Final = ["image_id", "class_id", "super_class_id", "path"]
+ClassedPictures = tuple[tuple[str, ...], list[BoxedPicture]]  # names of the classes, and pictures of these classes
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnPicture:
-    """A scene of one digit, drawn whenever it is read.
+@runtime_checkable
+class Picture(Protocol):
+    """A picture of one class, in a file or drawn whenever it is read."""
 
-    Attributes:
-        name: such as `digits-test-17`.
-        label: the digit's place among the set's classes.
-        scene: what is in it.
-    """
+    @property
+    def name(self) -> str:
+        """What identifies the picture in its set, such as the path of its file."""
 
-    name: str
-    label: int
-    scene: Scene
+    @property
+    def file(self) -> Path | None:
+        """The picture file; None for a picture that is drawn."""
+
+    @property
+    def label(self) -> int:
+        """The number of the picture's class within its set, from 0."""
 
     @property
     def boxes(self) -> Float[np.ndarray, "n 4"]:
-        """The digit's box."""
-        return render(self.scene)[1].astype(float)
+        """Boxes as x0, y0, x1, y1 in pixels; none where the data set has none."""
 
     def read(self) -> Image.Image:
-        """The picture, 112 x 112."""
-        return Image.fromarray(render(self.scene)[0])
-
-
-Picture = BoxedPicture | DrawnPicture  # both have a name, a label, boxes, and read()
+        """Return the picture as RGB."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalSet:
-    """The training or the test classes of a data set.
+    """The training classes or the test classes of a data set.
 
     Attributes:
-        name: of the layout.
-        split: which classes.
-        classes: a name for each class of the split.
-        pictures: those that are there.
-        missing: pictures that the annotations name and that are not there.
+        name: The name of the data set, such as `cars`.
+        split: Which of the two groups of classes this is.
+        classes: One name for each class of the split.
+        pictures: The pictures that are there.
+        missing: Files that the annotations name and that are not there.
     """
 
     name: str
@@ -84,52 +64,26 @@ class RetrievalSet:
         return np.array([picture.label for picture in self.pictures], dtype=np.int64)
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the pictures, without the pictures that are drawn."""
+        return tuple(picture.file for picture in self.pictures if picture.file is not None)
+
+    @property
     def lone(self) -> tuple[str, ...]:
-        """Classes of a single picture: nothing is like it, so it neither trains nor counts."""
+        """Names of the classes of a single picture, which has no neighbour of its class to be found."""
         counts = Counter(picture.label for picture in self.pictures)
         return tuple(self.classes[label] for label, count in sorted(counts.items()) if count == 1)
 
     def without_copies(self) -> tuple["RetrievalSet", tuple[Path, ...]]:
-        """The set without copies: a copy is its original's nearest neighbour, whatever the network.
+        """Leave out copies, since a copy is the nearest neighbour of its original under any network.
 
         Returns:
-            The rest, and the files that are, byte for byte, an earlier one. Only files of the same size are read.
+            The rest of the set, and the files that equal an earlier file byte for byte. Only files of the same size
+            are read.
         """
-        files = [picture.file for picture in self.pictures if isinstance(picture, BoxedPicture)]
-        copies = set(_copies(files))
-        kept = tuple(p for p in self.pictures if isinstance(p, DrawnPicture) or p.file not in copies)
-        return replace(self, pictures=kept), tuple(file for file in files if file in copies)
-
-
-def read_retrieval(spec: str | Path, split: Split = "test", *, seed: int = 0) -> RetrievalSet:
-    """A data set by its folder.
-
-    Args:
-        spec: `"cub:ROOT"`, `"cars:ROOT"`, `"sop:ROOT"`, `"folder:ROOT"`, `"digits"` or `"digits:500"`, or a folder
-            whose layout is found by looking.
-        split: `"train"` or `"test"`, which have no class in common.
-        seed: of the scenes of digits; of no effect on the others.
-
-    Returns:
-        The set.
-
-    Raises:
-        DataError: if the folder, a file of the layout or every picture of the split is missing, a line cannot be
-            read, or two layouts are mixed; the message names the file and the line.
-    """
-    name, _, length = str(spec).partition(":")
-    if name == "digits":
-        return _digits(length, split, seed)
-    name, root = named_root(spec, [*READERS, "digits"])
-    name = name or _layout_of(root)
-    names, pictures = READERS[name](root, split)
-    present = [picture.file.is_file() for picture in pictures]
-    missing = tuple(picture.file for picture, is_there in zip(pictures, present, strict=True) if not is_there)
-    if not any(present):
-        where = f"; the first that is missing: {missing[0]}" if missing else ""
-        raise DataError(f"no {split} picture of this {name} set is there{where}")
-    kept = tuple(picture for picture, is_there in zip(pictures, present, strict=True) if is_there)
-    return RetrievalSet(name, split, names, kept, missing)
+        copies = set(_copies(self.files))
+        kept = tuple(picture for picture in self.pictures if picture.file not in copies)
+        return replace(self, pictures=kept), tuple(file for file in self.files if file in copies)
 
 
 def _copies(files: Sequence[Path]) -> Iterator[Path]:
@@ -145,83 +99,18 @@ def _copies(files: Sequence[Path]) -> Iterator[Path]:
             seen.add(digest)
 
 
-def _layout_of(root: Path) -> str:
-    for name, mark in MARKS.items():
-        if any((root / file).is_file() for file in mark):
-            return name
-    return "folder"
+def half_of_classes(names: tuple[str, ...], pictures: Sequence[BoxedPicture], split: Split) -> ClassedPictures:
+    """Take half of the classes, as CUB and CARS196 are divided for metric learning.
 
+    Args:
+        names: The names of all classes.
+        pictures: Pictures of all classes.
+        split: `"train"` for the first half of the classes, `"test"` for the rest.
 
-def _digits(length: str, split: Split, seed: int) -> RetrievalSet:
-    if length and not length.isdecimal():
-        raise DataError(f"digits:{length} is not understood; expected the number of scenes, such as digits:500")
-    scenes = DigitScenes(split, length=int(length or DIGITS_LENGTH), objects=1, classes=DIGITS[split], seed=seed)
-    return RetrievalSet("digits", split, tuple(map(str, scenes.classes)), drawn_pictures(scenes))
-
-
-def drawn_pictures(scenes: DigitScenes) -> tuple[DrawnPicture, ...]:
-    """Scenes as pictures of the class of their first digit, drawn when read."""
-    described = (scenes.scene(place) for place in range(len(scenes)))
-    return tuple(
-        DrawnPicture(f"digits-{scenes.split}-{place}", scenes.classes.index(scene.placements[0].digit), scene)
-        for place, scene in enumerate(described)
-    )
-
-
-def _read_cub(root: Path, split: Split) -> Annotated:
-    names, pictures = cub_pictures(root)
-    return _half(names, list(pictures.values()), split)
-
-
-def _read_cars(root: Path, split: Split) -> Annotated:
-    return _half(*cars_pictures(root), split)
-
-
-def _half(names: tuple[str, ...], pictures: Sequence[BoxedPicture], split: Split) -> Annotated:
-    """The first half of the classes, or the rest, numbered from 0."""
+    Returns:
+        The names of these classes, and their pictures with classes numbered from 0.
+    """
     middle = len(names) // 2
     first, last = (0, middle) if split == "train" else (middle, len(names))
     inside = (picture for picture in pictures if first <= picture.label < last)
     return names[first:last], [BoxedPicture(p.file, p.label - first, p.boxes) for p in inside]
-
-
-def _read_sop(root: Path, split: Split) -> Annotated:
-    root = root if (root / "Ebay_train.txt").is_file() else root / "Stanford_Online_Products"
-    file = root / f"Ebay_{split}.txt"
-    rows = columns(file, len(SOP_HEADER))
-    header = next(rows, [])
-    if header != SOP_HEADER:
-        raise DataError(f"{file}, line 1: expected the header {' '.join(SOP_HEADER)!r}, got {' '.join(header)[:60]!r}")
-    listed = [(int(number(label, file)), root / path) for _, label, _, path in rows]
-    place = {label: index for index, label in enumerate(sorted({label for label, _ in listed}))}
-    return tuple(map(str, place)), [BoxedPicture(path, place[label], NO_BOXES) for label, path in listed]
-
-
-def _read_folders(root: Path, split: Split) -> Annotated:
-    names = [folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
-    if len(names) < 2:
-        raise DataError(f"{root} holds {len(names)} folders; expected one per class, two at least")
-    names = sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
-    middle = len(names) // 2
-    chosen = names[:middle] if split == "train" else names[middle:]
-    pictures = [
-        BoxedPicture(file, label, NO_BOXES)
-        for label, name in enumerate(chosen)
-        for file in find_pictures([root / name])
-    ]
-    return tuple(chosen), pictures
-
-
-READERS: Final[dict[str, Callable[[Path, Split], Annotated]]] = {
-    "cub": _read_cub, "cars": _read_cars, "sop": _read_sop, "folder": _read_folders
-}  # fmt: skip
-MARKS: Final = {
-    "cub": ("images.txt", "CUB_200_2011/images.txt"),
-    "cars": tuple(mark for marks in ANNOTATIONS.values() for mark in marks),
-    "sop": ("Ebay_train.txt", "Stanford_Online_Products/Ebay_train.txt"),
-}
-SOURCES: Final = {  # where they come from; CUB is `boxed`'s
-    "cars": "https://www.kaggle.com/datasets/jutrera/stanford-car-dataset-by-classes-folder",
-    "sop": "https://cvgl.stanford.edu/projects/lifted_struct/",
-    "folder": "wherever the folders came from",
-}

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from l2caf.errors import DataError, ExtraMissingError
+from l2caf.errors import DataError
+from l2caf.extras import require
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,9 @@ class Volume:
     """A scan.
 
     Attributes:
-        values: (d, h, w), float32: axial slices from feet to head, rows from front to back, columns from right to left.
-        affine: (4, 4), from (d, h, w) indices to millimetres, in NIfTI's right-anterior-superior axes.
+        values: The scan (d, h, w), float32: axial slices from feet to head, rows from front to back, columns from the
+            patient's right to left.
+        affine: The matrix (4, 4) from (d, h, w) indices to millimetres in NIfTI's right-anterior-superior axes.
     """
 
     values: Float[np.ndarray, "d h w"]
@@ -25,22 +27,19 @@ class Volume:
 
 
 def read_volume(path: Path) -> Volume:
-    """A scan from a NIfTI file, turned to standard axes whatever its own.
+    """Read a scan from a NIfTI file and turn it to standard axes, whatever its own are.
 
     Args:
-        path: .nii or .nii.gz, of one volume.
+        path: A .nii or .nii.gz file of one volume.
 
     Returns:
-        The scan; what is not finite is 0.
+        The scan; values that are not finite are replaced by 0.
 
     Raises:
         DataError: if the file cannot be read, or does not hold one volume of numbers.
         ExtraMissingError: if nibabel is not installed.
     """
-    try:
-        import nibabel  # noqa: PLC0415  (an extra)
-    except ImportError as error:
-        raise ExtraMissingError("NIfTI files need nibabel: pip install 'l2caf[volumes]'") from error
+    nibabel = require("nibabel", extra="volumes")
     if not path.is_file():
         raise DataError(f"{path} does not exist; expected a .nii or .nii.gz file")
     try:
@@ -57,15 +56,15 @@ def read_volume(path: Path) -> Volume:
 
 
 def as_input(volume: Volume, size: tuple[int, int, int] | None = None, channels: int = 1) -> Float[Tensor, "1 c d h w"]:
-    """A scan as a network takes it: of mean 0 and deviation 1.
+    """Normalise a scan to mean 0 and standard deviation 1, as networks take it.
 
     Args:
-        volume: the scan.
-        size: depth, height and width to resample to; its own by default.
-        channels: how often the values are repeated.
+        volume: The scan.
+        size: The depth, height and width to resample to; None for the scan's own.
+        channels: The number of channels that the network takes; each holds the same values.
 
     Returns:
-        (1, channels, d, h, w), float32.
+        A float32 tensor (1, channels, d, h, w).
 
     Raises:
         DataError: if a size is not positive.
@@ -80,18 +79,15 @@ def as_input(volume: Volume, size: tuple[int, int, int] | None = None, channels:
 
 
 def write_map(path: Path, heat: Float[np.ndarray, "d h w"], volume: Volume) -> None:
-    """Write a map beside the scan that it explains, so that any viewer lays one over the other.
+    """Write a map with the axes of its scan, so that any viewer can lay one over the other.
 
     Args:
-        path: a .nii.gz file.
-        heat: of the scan's shape.
-        volume: the scan.
+        path: The .nii.gz file to write.
+        heat: The map, of the scan's shape.
+        volume: The scan that the map explains.
 
     Raises:
         ExtraMissingError: if nibabel is not installed.
     """
-    try:
-        import nibabel  # noqa: PLC0415  (an extra)
-    except ImportError as error:
-        raise ExtraMissingError("NIfTI files need nibabel: pip install 'l2caf[volumes]'") from error
+    nibabel = require("nibabel", extra="volumes")
     nibabel.save(nibabel.Nifti1Image(heat.astype(np.float32), volume.affine), path)

@@ -25,7 +25,7 @@ from l2caf.evaluation.maps import GUESSES, MapsOf, read_maps
 from l2caf.evaluation.metrics import EnergyPointingGame, MaxBoxAcc, PointingGame
 from l2caf.evaluation.protocols import WSOL_SIDE, WsolEvaluation, swept_overlaps, wsol_map
 from l2caf.pictures import overlay, resize
-from l2caf.retrieval.search import Gallery, Metric
+from l2caf.retrieval.search import Gallery, Similarity
 
 RESAMPLES: Final = 2000
 GALLERY: Final = 12
@@ -103,7 +103,7 @@ class Evaluation:
 
 
 def judge(
-    boxed: BoxedSet, folder: Path, rules: Sequence[BoxRule], *, sweep: bool = True, metric: Metric = "cosine"
+    boxed: BoxedSet, folder: Path, rules: Sequence[BoxRule], *, sweep: bool = True, metric: Similarity = "cosine"
 ) -> Evaluation:
     """Stage two: figures from the maps of stage one.
 
@@ -172,7 +172,7 @@ def embeddings_of(folder: Path, boxed: BoxedSet) -> dict[int, Float[np.ndarray, 
     return {row.number: row.output for row in read_maps(folder, boxed, []) if row.output is not None}
 
 
-def _neighbours(folder: Path, boxed: BoxedSet, metric: Metric) -> dict[int, Int[np.ndarray, " k"]]:
+def _neighbours(folder: Path, boxed: BoxedSet, metric: Similarity) -> dict[int, Int[np.ndarray, " k"]]:
     """Classes of the pictures nearest to each in an embedding, the nearest first."""
     outputs = embeddings_of(folder, boxed)
     if len(outputs) < 2:

@@ -22,7 +22,7 @@ from torch import Tensor
 from l2caf import pictures, storage
 from l2caf.attention import L2CAF
 from l2caf.data.digit_clips import Clip, DigitClips
-from l2caf.data.digit_scenes import SIZE
+from l2caf.data.digit_drawing import SIZE
 from l2caf.evaluation import boxes, iou
 from l2caf.experiments.tables import as_markdown, write
 from l2caf.methods import GradCAM, GradCAMAbs

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from l2caf.data.boxed import read_boxed
+from l2caf.data.sets import read_boxed
 from l2caf.experiments.localisation import COLUMNS, PAPER_COLUMN, SWEPT, LocalisationRow, rows_of
 from l2caf.experiments.tables import Comparison, Table, TableEntry, TablePlan
 from l2caf.models import wsol

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 
 from l2caf.data.boxed import BoxedPicture, BoxedSet
-from l2caf.data.retrieval_sets import DIGITS, read_retrieval
+from l2caf.data.digits import DIGITS_OF
+from l2caf.data.sets import read_retrieval
 from l2caf.errors import DataError, nearest
 from l2caf.evaluation.judge import Judged, embeddings_of
 from l2caf.experiments.tables import Column, Comparison, Table, TableEntry, TablePlan, TableRow, Trial
 from l2caf.recipes.retrieval import RATE, STEPS, RetrievalRecipe
 from l2caf.retrieval import nmi
-from l2caf.retrieval.search import Metric
+from l2caf.retrieval.search import Similarity
 from l2caf.training import Options
 
 METHODS: Final = ("gradcam-sum", "gradcam-abs-sum", "l2caf", "l2caf-direction")
@@ -41,7 +42,7 @@ PAPER: Final[dict[tuple[str, str, str], tuple[tuple[float, float, float], float,
     ("cars", "resnet50", "npair"): ((32.42, 61.62, 67.35), 0.609, 67.61),
 }
 # The paper does not normalise the N-pair embedding; neighbours and clusters are sought without normalising, too.
-METRICS: Final[dict[str, Metric]] = {"triplet": "cosine", "npair": "euclidean"}
+METRICS: Final[dict[str, Similarity]] = {"triplet": "cosine", "npair": "euclidean"}
 USUAL: Final = Options(STEPS, RATE, optimiser="adamw")
 DIGIT_OPTIONS: Final = Options(steps=120, learning_rate=1e-3, optimiser="adamw", save_every=40)
 DIGIT_DATA: Final = "digits:800"
@@ -133,7 +134,7 @@ def _rows(trials: Sequence[Trial], data: str, network: str, loss: str) -> Iterat
         )  # fmt: skip
 
 
-def _clustering(trial: Trial, metric: Metric) -> tuple[float, float]:
+def _clustering(trial: Trial, metric: Similarity) -> tuple[float, float]:
     """The NMI of a network's embeddings, with the geometric and with the arithmetic mean."""
     outputs = embeddings_of(trial.folder, trial.boxed)
     embeddings = torch.from_numpy(np.stack(list(outputs.values())))
@@ -166,4 +167,4 @@ COLUMNS: Final[tuple[Column[RetrievalRow], ...]] = (
     Column("LOC whatever the neighbour", lambda row: str(row.gt_known)),
     Column("paper: NMI, R@1, LOC", lambda row: _quoted(row.paper)),
 )
-TABLE3: Final = Table("table3", ("cub", "cars"), _test_classes, _entries, COLUMNS, DIGITS["test"])
+TABLE3: Final = Table("table3", ("cub", "cars"), _test_classes, _entries, COLUMNS, DIGITS_OF["test"])

@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 from l2caf import storage
 from l2caf.data.boxed import BoxedSet
-from l2caf.data.boxed_digits import boxed_digits
+from l2caf.data.digits import boxed_digits
 from l2caf.errors import DataError
 from l2caf.evaluation import protocol
 from l2caf.evaluation.judge import Evaluation, judge
@@ -21,7 +21,7 @@ from l2caf.methods.registry import methods
 from l2caf.models import LoadedModel, load
 from l2caf.progress import Report, Reports, all_silent
 from l2caf.recipes.recipe import WEIGHTS, Recipe, train
-from l2caf.retrieval.search import Metric
+from l2caf.retrieval.search import Similarity
 from l2caf.training import Options
 from l2caf.training.options import usable
 
@@ -85,7 +85,7 @@ class Comparison:
     rules: Sequence[str]
     sweep: bool = False
     predictions: Predictions = "true"
-    metric: Metric = "cosine"
+    metric: Similarity = "cosine"
 
 
 @dataclass(frozen=True, slots=True)

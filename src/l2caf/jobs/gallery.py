@@ -21,7 +21,7 @@ from l2caf.models import LoadedModel
 from l2caf.progress import Report
 from l2caf.retrieval.cache import FORMAT as CACHE_FORMAT
 from l2caf.retrieval.cache import EmbeddingCache, mark_of
-from l2caf.retrieval.search import Metric, comparable
+from l2caf.retrieval.search import Similarity, comparable
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Embedded:
     skipped: list[tuple[str, str]]
     n_new: int
 
-    def compared(self, metric: Metric) -> "Embedded":
+    def compared(self, metric: Similarity) -> "Embedded":
         """The files whose embeddings a metric can compare; raises `DataError` if there are none."""
         kept = comparable(self.vectors, metric)
         faults = [(str(self.files[row]), fault_of(self.vectors[row])) for row in (~kept).nonzero()[:, 0].tolist()]

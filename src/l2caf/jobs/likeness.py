@@ -17,7 +17,7 @@ from l2caf.data.pictures import Region, prepare, read_picture
 from l2caf.models import LoadedModel, ModelCard
 from l2caf.models.retrieval import Embedder
 from l2caf.retrieval import pair
-from l2caf.retrieval.search import Metric
+from l2caf.retrieval.search import Similarity
 from l2caf.viz.grid import titled
 from l2caf.viz.panels import Framing, panel, shown
 from l2caf.viz.report import Entry, Panel
@@ -73,7 +73,7 @@ class SeenPicture:
 
 
 def explained(
-    asked: SeenPicture, matches: Sequence[Match], loaded: LoadedModel, layer: str | None, metric: Metric
+    asked: SeenPicture, matches: Sequence[Match], loaded: LoadedModel, layer: str | None, metric: Similarity
 ) -> tuple[list[Entry], list[PictureRow]]:
     """Explain a query and its matches.
 

@@ -18,7 +18,7 @@ from l2caf.jobs.likeness import HEADINGS, LOSSES, Match, SeenPicture, explained,
 from l2caf.models import LoadedModel
 from l2caf.progress import Report, silent
 from l2caf.retrieval import Gallery, Neighbours, is_collapsed
-from l2caf.retrieval.search import Metric, comparable
+from l2caf.retrieval.search import Similarity, comparable
 from l2caf.viz.grid import write_grid
 from l2caf.viz.report import Summary, write_report
 
@@ -41,7 +41,7 @@ class SearchOptions:
     """
 
     k: int = 5
-    metric: Metric = "cosine"
+    metric: Similarity = "cosine"
     layer: str | None = None
     cache: Path | None = None
     batch_size: int = 16
@@ -177,7 +177,7 @@ def _without_copies(query: Path, files: Sequence[Path], near: Neighbours, k: int
     return matches, copies
 
 
-def _refuse_collapse(found: Embedded, metric: Metric) -> None:
+def _refuse_collapse(found: Embedded, metric: Similarity) -> None:
     vectors, first = found.vectors, found.files[0]
     seen = torch.nn.functional.normalize(vectors, dim=1) if metric == "cosine" else vectors  # the cosine sees no length
     if len(vectors) > 1 and is_collapsed(seen) and not all(_is_copy(file, first) for file in found.files[1:]):

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from l2caf.data.digit_clips import DigitClips
-from l2caf.data.digit_scenes import Split
+from l2caf.data.digit_scenes import SceneSplit
 from l2caf.models.clips import ClipEmbedder
 from l2caf.models.embedded import digits
 from l2caf.recipes.digits import to_inputs
@@ -32,7 +32,7 @@ from l2caf.training import Feed, Options, Task
 from l2caf.training.loop import BEST
 
 WEIGHTS: Final = "clips.safetensors"  # of the shallow CNN, the LSTM and the embedding
-LENGTHS: Final[dict[Split, int]] = {"train": 1200, "validation": 160, "test": 160}
+LENGTHS: Final[dict[SceneSplit, int]] = {"train": 1200, "validation": 160, "test": 160}
 BATCH: Final = 64  # clips
 
 
@@ -44,7 +44,7 @@ class ClipRecipe:
         lengths: the number of clips in each split.
     """
 
-    lengths: Mapping[Split, int] = field(default_factory=LENGTHS.copy)
+    lengths: Mapping[SceneSplit, int] = field(default_factory=LENGTHS.copy)
 
     def prepare(self, options: Options) -> Preparation:
         """Compute the features and build the network, as `Recipe.prepare` says."""
@@ -90,7 +90,7 @@ class ClipFeatures:
 
 
 @cache
-def features_of(split: Split, length: int) -> ClipFeatures:
+def features_of(split: SceneSplit, length: int) -> ClipFeatures:
     """The features of a split's first clips under the embedded digit classifier."""
     trunk, clips = digits().features, DigitClips(split, length=length)
     maps, labels = [], []

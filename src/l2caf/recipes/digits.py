@@ -26,7 +26,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from l2caf.data.digit_scenes import DigitScenes, Sample, Split
+from l2caf.data.digit_scenes import DigitScenes, Sample, SceneSplit
 from l2caf.models.embedded import DIGITS_CARD, DigitNet
 from l2caf.recipes.recipe import write_half
 
@@ -130,7 +130,7 @@ def _batches(options: DigitOptions) -> Iterator[tuple[Tensor, Tensor]]:
     return iter(DataLoader(scenes, options.batch, num_workers=options.workers, drop_last=True))
 
 
-def evaluate(model: DigitNet, split: Split, n: int) -> dict[str, float]:
+def evaluate(model: DigitNet, split: SceneSplit, n: int) -> dict[str, float]:
     """Accuracies on held-out scenes.
 
     Args:

@@ -19,14 +19,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from l2caf.data.digit_scenes import DigitScenes
-from l2caf.data.retrieval_sets import DIGITS, Picture, RetrievalSet, drawn_pictures, read_retrieval
+from l2caf.data.digits import DIGITS_OF, drawn_pictures
+from l2caf.data.retrieval_sets import Picture, RetrievalSet
+from l2caf.data.sets import read_retrieval
 from l2caf.errors import DataError, TrainingError
 from l2caf.models import LoadedModel, ModelCard, load
 from l2caf.recipes.digits import augmented
 from l2caf.recipes.recipe import PictureRecipe, Preparation, publish_with_card, seeded
 from l2caf.recipes.wsol_data import DIGITS_JITTER, cropped, plain
 from l2caf.retrieval import is_collapsed, recall_at
-from l2caf.retrieval.search import Metric
+from l2caf.retrieval.search import Similarity
 from l2caf.training import Feed, Options, Task
 
 logger = logging.getLogger("l2caf")
@@ -99,14 +101,14 @@ class RetrievalRecipe(PictureRecipe):
             "size": self.size, "pretrained": self.pretrained,
             "n_pictures": len(learnt), "n_validation": len(held_out),
         }  # fmt: skip
-        metric: Metric = "cosine" if ranking.is_normalized else "euclidean"
+        metric: Similarity = "cosine" if ranking.is_normalized else "euclidean"
         return Task(
             model, Feed(learnt, batch_size, seed, self.workers, order), loss,
             partial(self._validate, items=held_out, metric=metric), merit="recall_error",
             new_layers=(model.get_submodule("projection"),), settings=settings,
         )  # fmt: skip
 
-    def _validate(self, model: nn.Module, items: "LabelledPictures", metric: Metric) -> dict[str, float]:
+    def _validate(self, model: nn.Module, items: "LabelledPictures", metric: Similarity) -> dict[str, float]:
         embeddings, labels = map(torch.cat, zip(*self.answers(model, items), strict=True))
         if is_collapsed(embeddings):  # all pictures are equally near, so that none is retrieved
             return {"recall_error": 1.0, "recall_at_1": 0.0}
@@ -157,7 +159,7 @@ def parted(data: RetrievalSet) -> tuple[list[Picture], list[Picture]]:
     kept = [picture for picture in data.pictures if data.classes[picture.label] not in lone]
     labels = sorted({picture.label for picture in kept})
     if data.name == "digits":
-        scenes = DigitScenes("validation", objects=1, length=DIGITS_VALIDATION, classes=DIGITS["train"], seed=1)
+        scenes = DigitScenes("validation", objects=1, length=DIGITS_VALIDATION, classes=DIGITS_OF["train"], seed=1)
         return kept, list(drawn_pictures(scenes))
     if len(labels) >= FEW_CLASSES:
         chosen = set(labels[HELD_CLASSES // 2 :: HELD_CLASSES])

@@ -1,15 +1,15 @@
-"""What makes pictures similar: attention for a pair of them, and for a group. Beyond the paper.
+"""What makes pictures similar: attention for a pair of them, and for a group. The paper does not have this.
 
     pair    max over f of cos(e(A * f), v): one filter on each side, the other side's embedding v left as it is
     group   the same, with v the mean direction of the other pictures' embeddings; as the cosines to all of them have
             that direction's cosine as their mean, up to scale, it is also their best filter for all pairs at once
 
-Under an affine tail both are proven optima (`l2caf.solvers.cosine`); a normalisation at the end of the network is no
-tail for that, so embed with `until=` the layer before it.
+Under an affine tail both are proven optima (`l2caf.solvers.cosine`). A tail that ends in a normalisation is not affine,
+so take the output of the layer before it, with `until=`.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 from jaxtyping import Float
@@ -29,9 +29,9 @@ class PairAttention:
     """Where two sides are alike.
 
     Attributes:
-        query: (b, k) filters on the queries, one for each match.
-        match: (b * k, 1) filters on the matches, the first query's first.
-        similarity: (b, k) of the pictures as they are.
+        query: The filters (b, k) on the queries, one for each match.
+        match: The filters (b * k, 1) on the matches; those of the first query come first.
+        similarity: The similarity (b, k) of the pictures without filters.
     """
 
     query: Attention
@@ -39,23 +39,25 @@ class PairAttention:
     similarity: Float[Tensor, "b k"]
 
 
-def pair(caf: L2CAF, queries: Any, matches: Any, *, measure: Measure = "cosine", joint: bool = False) -> PairAttention:
-    """Which part of each query and which part of each match make them similar.
+def pair(
+    caf: L2CAF, queries: object, matches: object, *, measure: Measure = "cosine", joint: bool = False
+) -> PairAttention:
+    """Find which part of each query and which part of each match make them similar.
 
     Args:
-        caf: an explainer of an embedding network.
-        queries: inputs, as the explainer takes them; b of them.
-        matches: b * k of them, k for each query, the first query's first.
-        measure: `"cosine"`, or `"dot"`, the product of the embeddings.
-        joint: let each side see the other through the other's filter, in turns until neither gains: parts that are
-            alike, where otherwise each part is like the other picture as a whole. No bound is known for both together,
-            so certificates are then those of one side given the other.
+        caf: An explainer of an embedding network.
+        queries: The b inputs, as the explainer takes them.
+        matches: The b * k inputs to compare with, k for each query; those of the first query come first.
+        measure: `"cosine"`, or `"dot"` for the inner product of the embeddings.
+        joint: Let each side see the other through the other's filter, in turns until neither gains. The parts are then
+            like each other; otherwise each part is like the other picture as a whole. No bound is known for both sides
+            together, so certificates are then those of one side given the other.
 
     Returns:
         Filters for both sides.
 
     Raises:
-        DataError: if the matches are no multiple of the queries.
+        DataError: if the number of matches is no multiple of the number of queries.
 
     Example:
         >>> from torch import nn
@@ -79,13 +81,13 @@ def pair(caf: L2CAF, queries: Any, matches: Any, *, measure: Measure = "cosine",
     return PairAttention(query, match, similarity)
 
 
-def group(caf: L2CAF, pictures: Any, *, measure: Measure = "cosine") -> Attention:
-    """What each of a set of pictures has in common with the others.
+def group(caf: L2CAF, pictures: object, *, measure: Measure = "cosine") -> Attention:
+    """Find what each of a set of pictures has in common with the others.
 
     Args:
-        caf: an explainer of an embedding network.
-        pictures: inputs, two or more.
-        measure: `"cosine"`, or `"dot"`.
+        caf: An explainer of an embedding network.
+        pictures: Two inputs or more, as the explainer takes them.
+        measure: `"cosine"`, or `"dot"` for the inner product of the embeddings.
 
     Returns:
         One filter for each picture.
@@ -107,7 +109,7 @@ def group(caf: L2CAF, pictures: Any, *, measure: Measure = "cosine") -> Attentio
 
 
 def _alternate(caf: L2CAF, left: Cut, right: Cut, query: Attention, measure: Measure) -> tuple[Attention, Attention]:
-    """Both sides in turns, each solved for the other as it last was."""
+    """Solve both sides in turns, each for the other as it was last."""
     k = query.filter.shape[1]
     best = float("inf")
     for _ in range(ROUNDS):
@@ -123,7 +125,7 @@ def _alternate(caf: L2CAF, left: Cut, right: Cut, query: Attention, measure: Mea
 
 
 def _under(tail: Tail, attention: Attention) -> Float[Tensor, "b k n"]:
-    """Embeddings under an attention's filters."""
+    """Return the embeddings under an attention's filters."""
     b, k = attention.filter.shape[:2]
     rows = torch.arange(b, device=attention.filter.device).repeat_interleave(k)
     with torch.no_grad():

@@ -1,8 +1,8 @@
 """Embeddings on disk, so that a gallery is embedded once.
 
-One SQLite file for each network, weights and preprocessing; in it one row for each picture file, valid as long as the
-file's path, size and times of change are what they were. Rows are committed batch by batch: what was embedded before an
-interruption is kept, and no reader ever sees half a row.
+There is one SQLite file for each network, weights and preprocessing. It has one row for each picture file, which is
+valid as long as the file's path, size and times of change are the same. Rows are committed batch by batch: what was
+embedded before an interruption is kept, and no reader ever sees half a row.
 """
 
 import sqlite3
@@ -23,15 +23,14 @@ Mark = tuple[str, int, int, int]
 
 
 def mark_of(file: Path) -> Mark:
-    """What a file is recognised by: absolute path, size in bytes, when it was written and changed, in nanoseconds.
-
-    The second time cannot be set: a copy that keeps the first (`cp -p`, `rsync -t`) moves it.
+    """Return what a file is recognised by.
 
     Args:
-        file: a file that exists.
+        file: A file that exists.
 
     Returns:
-        The four.
+        The absolute path, the size in bytes, and when the file was written and changed, in nanoseconds. No program can
+        set the time of change: it is new in a copy that keeps the first time (`cp -p`, `rsync -t`).
     """
     status = file.stat()
     return str(file.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -52,17 +51,17 @@ class EmbeddingCache:
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        """Around an open file; see `opened`."""
+        """Use `opened`, which opens the file."""
         self._connection, self.path = connection, path
 
     @classmethod
     @contextmanager
     def opened(cls, folder: Path, key: str) -> Iterator["EmbeddingCache"]:
-        """The cache of a key, made if it is not there.
+        """Open the cache of a key; it is made if it does not exist.
 
         Args:
-            folder: where caches lie; made if it is not there.
-            key: names network, weights and preprocessing.
+            folder: The folder of the caches; it is made if it does not exist.
+            key: A name for network, weights and preprocessing together.
 
         Yields:
             The cache, open for as long as the body runs.
@@ -73,7 +72,7 @@ class EmbeddingCache:
         path = folder / f"{key}.sqlite"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:  # of the body it would not be the cache's
+        except OSError as error:  # caught here, since an OSError of the body below has nothing to do with the cache
             raise StorageError(_unusable(path, error)) from error
         try:
             with closing(sqlite3.connect(path, timeout=60)) as connection:
@@ -83,13 +82,13 @@ class EmbeddingCache:
             raise StorageError(_unusable(path, error)) from error
 
     def known(self, marks: Sequence[Mark]) -> dict[int, Vector]:
-        """Embeddings of the files that have not changed.
+        """Look up the embeddings of files that have not changed.
 
         Args:
-            marks: of files.
+            marks: The marks of the files, as `mark_of` returns them.
 
         Returns:
-            Embeddings by place in `marks`.
+            The embeddings that are known, by the file's index in `marks`.
         """
         found = {}
         for place, mark in enumerate(marks):
@@ -101,10 +100,10 @@ class EmbeddingCache:
         return found
 
     def add(self, embeddings: Mapping[Mark, Vector]) -> None:
-        """Keep embeddings, in the place of what was kept for these paths; on disk when this returns.
+        """Write embeddings; they replace those of the same paths, and are on disk when this returns.
 
         Args:
-            embeddings: float32 by mark.
+            embeddings: The float32 embeddings by the marks of their files.
         """
         rows = [(*mark, vector.astype(np.float32).tobytes()) for mark, vector in embeddings.items()]
         with self._connection:

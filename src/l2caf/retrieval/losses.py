@@ -1,4 +1,4 @@
-"""The two ranking losses of the paper, as pytorch-metric-learning has them, with the batches that they need.
+"""The two ranking losses of the paper, from pytorch-metric-learning, with the batches that they need.
 
 triplet   semi-hard triplets (Schroff et al., FaceNet, CVPR 2015) of normalised embeddings, Euclidean, margin 0.2
 npair     one pair of every class against all others (Sohn, NIPS 2016), dot products of raw embeddings
@@ -7,7 +7,7 @@ npair     one pair of every class against all others (Sohn, NIPS 2016), dot prod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -27,13 +27,13 @@ def _metric_learning(module: str) -> ModuleType:
 
 
 class ClassBatches(Sampler[int]):
-    """Pytorch-metric-learning's sampler of m pictures per class, with an order of its own for every epoch.
+    """Pytorch-metric-learning's sampler of m pictures per class, with another order for every epoch.
 
-    The order depends on the seed and on `epoch` alone, which a training that is taken up sets.
+    The order depends on the seed and on `epoch` alone. A training that is taken up sets `epoch`.
     """
 
     def __init__(self, labels: Sequence[int], per_class: int, batch_size: int, *, length: int, seed: int) -> None:
-        """A sampler of `length` indices, less what does not fill a batch; arguments as `RankingLoss.sampler`."""
+        """Make a sampler of `length` indices, less what does not fill a batch; see `RankingLoss.sampler`."""
         self.seed, self.epoch = seed, 0
         self._inner = _metric_learning("samplers").MPerClassSampler(np.asarray(labels), per_class, batch_size, length)
 
@@ -57,27 +57,27 @@ class RankingLoss:
 
     Attributes:
         name: `"triplet"` or `"npair"`.
-        loss: pytorch-metric-learning's; it normalises the embeddings if it needs to.
-        miner: picks the triplets; None where every pair counts.
-        is_normalized: the loss sees embeddings of unit length.
-        per_class: pictures of a class in a batch.
+        loss: The loss of pytorch-metric-learning; it normalises the embeddings if it needs to.
+        miner: Chooses the triplets; None if every pair counts.
+        is_normalized: Whether the loss sees embeddings of unit length.
+        per_class: The number of pictures of one class in a batch.
     """
 
     name: LossName
     loss: Callable[..., Tensor]
-    miner: Callable[..., Any] | None
+    miner: Callable[..., object] | None
     is_normalized: bool
     per_class: int
 
     def __call__(self, embeddings: Float[Tensor, "b d"], labels: Int[Tensor, " b"]) -> Tensor:
-        """The loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
-            embeddings: (b, d), raw.
-            labels: (b,) classes.
+            embeddings: The raw embeddings (b, d).
+            labels: The classes (b,).
 
         Returns:
-            A scalar to differentiate; 0 where the batch holds nothing to learn from.
+            A scalar to differentiate; 0 if there is nothing to learn from the batch.
 
         Raises:
             DataError: if an embedding is not finite.
@@ -93,13 +93,13 @@ class RankingLoss:
     def sampler(
         self, labels: Sequence[int] | Int[np.ndarray, " n"], batch_size: int, *, length: int, seed: int = 0
     ) -> ClassBatches:
-        """Which pictures to put into batches: `per_class` of each class that a batch shows.
+        """Choose the pictures of each batch: `per_class` of each class that is in the batch.
 
         Args:
-            labels: the class of every picture. A class with fewer than `per_class` repeats some.
-            batch_size: a multiple of `per_class`.
-            length: indices in an epoch.
-            seed: of the order.
+            labels: The class of every picture. Pictures of a class that has fewer than `per_class` are repeated.
+            batch_size: The number of pictures in a batch, a multiple of `per_class`.
+            length: The number of indices in an epoch.
+            seed: The seed of the order.
 
         Returns:
             A sampler of `length` indices, less what does not fill a batch, to be used with the same batch size.
@@ -122,18 +122,20 @@ class RankingLoss:
 
 
 def loss_named(name: str, *, margin: float = MARGIN, per_class: int | None = None) -> RankingLoss:
-    """One of the paper's losses.
+    """Make one of the paper's losses.
 
     Args:
         name: `"triplet"` or `"npair"`.
-        margin: of the triplets.
-        per_class: pictures of a class in a batch; 4 for triplets by default. N-pairs take 2, a pair.
+        margin: The margin of the triplets.
+        per_class: The number of pictures of one class in a batch. None is 4 for triplets and 2 for N-pairs, which take
+            no other number.
 
     Returns:
         The loss with its miner.
 
     Raises:
         DataError: if there is no such loss, or `per_class` does not suit it.
+        ExtraMissingError: if pytorch-metric-learning is not installed.
 
     Source:
         Taha et al., ECCV 2020, supplementary S1 and S2.

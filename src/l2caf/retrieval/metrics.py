@@ -1,4 +1,4 @@
-"""How good an embedding is: do neighbours share a class, do clusters meet the classes."""
+"""How good an embedding is: whether neighbours share a class, and whether clusters agree with the classes."""
 
 from collections.abc import Sequence
 from typing import Final, Literal
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from l2caf.errors import DataError
 from l2caf.extras import require
-from l2caf.retrieval.search import Gallery, Metric, checked_norms
+from l2caf.retrieval.search import Gallery, Similarity, checked_norms
 
 Average = Literal["geometric", "arithmetic"]
 KS: Final = (1, 2, 4, 8)
@@ -19,16 +19,21 @@ RESTARTS: Final = 10  # scikit-learn's for random starts; its k-means++ needs fe
 
 
 def recall_at(
-    embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], ks: Sequence[int] = KS, *, metric: Metric = "cosine"
+    embeddings: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    ks: Sequence[int] = KS,
+    *,
+    metric: Similarity = "cosine",
 ) -> dict[int, float]:
     """Share of pictures with one of their own class among the k nearest others.
 
     Args:
-        embeddings: (n, d).
-        labels: (n,) classes. Pictures that are alone in theirs are found but do not ask, as in
+        embeddings: The embeddings (n, d).
+        labels: The classes (n,). A picture that is alone in its class can be found, but is no query, as in
             pytorch-metric-learning.
-        ks: sizes of the neighbourhood, from 1 to n - 1.
-        metric: `"cosine"`, or `"euclidean"`, pytorch-metric-learning's default; the same for normalised embeddings.
+        ks: The sizes of the neighbourhood, from 1 to n - 1.
+        metric: `"cosine"`, or `"euclidean"`, which is pytorch-metric-learning's default; they agree on normalised
+            embeddings.
 
     Returns:
         Recall@k in [0, 1] for every k.
@@ -57,7 +62,7 @@ def recall_at(
 
 
 def has_company(labels: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
-    """Which pictures are not alone in their class."""
+    """Return which pictures are not alone in their class."""
     _, place, counts = labels.unique(return_inverse=True, return_counts=True)
     return counts[place] > 1
 
@@ -73,14 +78,14 @@ def nmi(
     """Normalised mutual information of the classes and of as many clusters of the embedding.
 
     Args:
-        embeddings: (n, d), clustered as they are: normalise them first if the loss did.
-        labels: (n,) classes.
-        average: of the two entropies, as `normalised_information` takes it.
-        seed: of k-means.
-        restarts: of k-means.
+        embeddings: The embeddings (n, d), which are clustered as they are: normalise them first if the loss did.
+        labels: The classes (n,).
+        average: How the two entropies are averaged, as in `normalised_information`.
+        seed: The seed of k-means.
+        restarts: The number of starts of k-means.
 
     Returns:
-        In [0, 1]. Report seed and restarts with it: they move the second decimal.
+        The information, in [0, 1]. Report seed and restarts with it: they change the second decimal.
 
     Raises:
         DataError: if shapes do not fit, embeddings are not finite or all the same, or fewer of them differ than there
@@ -98,16 +103,16 @@ def nmi(
 def clusters(
     embeddings: Float[Tensor, "n d"], count: int, *, seed: int = 0, restarts: int = RESTARTS
 ) -> Int[Tensor, " n"]:
-    """Clusters by k-means (scikit-learn: Lloyd's iterations from k-means++ starts).
+    """Find clusters by k-means (scikit-learn: Lloyd's iterations from k-means++ starts).
 
     Args:
-        embeddings: (n, d), clustered in float32 or float64.
-        count: of clusters.
-        seed: of the starts.
-        restarts: how many starts; the one with the least inertia is kept.
+        embeddings: The embeddings (n, d); they are clustered in float32, or in float64 if they are float64.
+        count: The number of clusters.
+        seed: The seed of the starts.
+        restarts: The number of starts; the result with the least inertia is kept.
 
     Returns:
-        (n,) clusters in [0, count), on the device of `embeddings`.
+        The cluster of each embedding (n,), in [0, count), on the device of `embeddings`.
 
     Raises:
         DataError: if fewer embeddings differ than there are clusters.
@@ -127,13 +132,13 @@ def normalised_information(
     """Mutual information of two groupings over an average of their entropies.
 
     Args:
-        labels: (n,) one grouping.
-        assignment: (n,) the other.
-        average: `"geometric"`, the paper's I / sqrt(H H'); `"arithmetic"`, 2 I / (H + H'), scikit-learn's default and
-            with it pytorch-metric-learning's.
+        labels: One grouping (n,).
+        assignment: The other grouping (n,).
+        average: `"geometric"` for the paper's I / sqrt(H H'), or `"arithmetic"` for 2 I / (H + H'), the default of
+            scikit-learn and of pytorch-metric-learning.
 
     Returns:
-        In [0, 1]; 1 for the same grouping under other names.
+        The information, in [0, 1]; 1 for the same grouping under other names.
 
     Example:
         >>> normalised_information(torch.tensor([0, 0, 1, 1]), torch.tensor([5, 5, 3, 3]))
@@ -144,13 +149,13 @@ def normalised_information(
 
 
 def is_collapsed(embeddings: Float[Tensor, "n d"]) -> bool:
-    """Whether a network embeds everything alike, up to the rounding that differs with the size of a batch.
+    """Say whether a network embeds everything alike, up to the rounding that differs with the size of a batch.
 
     Args:
-        embeddings: (n, d), n > 0.
+        embeddings: The embeddings (n, d), n > 0.
 
     Returns:
-        True if so; NaN is like nothing.
+        True if all embeddings are the same; embeddings with NaN never are.
     """
     points = embeddings.detach().to(torch.promote_types(embeddings.dtype, torch.float32))
     return bool((points - points[0]).norm(dim=1).max() <= SAME * points.norm(dim=1).max())

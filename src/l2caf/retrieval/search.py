@@ -1,12 +1,12 @@
 """Nearest neighbours by looking at every picture of a gallery.
 
 One product of matrices in the embeddings' own precision narrows the gallery down to the pictures that rounding leaves
-in question; those are compared again in float64. So the answer depends neither on how many queries are asked at once
-nor on where in the gallery a picture lies, and equal scores are ordered by position.
+in question; those are compared again in float64. The answer therefore depends neither on the number of queries at once
+nor on the position of a picture in the gallery, and equal scores are ordered by position.
 
-Measured, one query among 100,000 x 128 float32 on one core: 3 ms with a `Gallery` made before, 5 ms with `nearest`; on
-two cores that others kept busy 24 and 40. faiss-cpu 1.15 (IndexFlatIP) took 2 and 24 ms, and for 500 queries at once
-twice as long as this, so it is not needed.
+One query among 100,000 x 128 float32 takes 3 ms on one core with a `Gallery` that was made before, and 5 ms with
+`nearest`; on two cores that were busy it took 24 and 40 ms. faiss-cpu 1.15 (IndexFlatIP) took 2 and 24 ms, and for 500
+queries at once twice as long as this module, so it is not needed.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from l2caf.errors import DataError
 
-Metric = Literal["cosine", "euclidean"]
+Similarity = Literal["cosine", "euclidean"]  # by what embeddings are compared
 AT_ONCE: Final = 2**25  # scores or gathered components in flight
 COARSE_EPS: Final = 2.0**-7  # of bfloat16, the worst that torch.set_float32_matmul_precision allows products
 VANISHING: Final = 2.0**10  # times the least normal number: squares below are too coarse to compare angles by
@@ -27,11 +27,11 @@ SPARE: Final = 32  # candidates beyond k that are compared again, unless roundin
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """What is nearest to each of q queries, the nearest first.
+    """The k nearest pictures to each of q queries, the nearest first.
 
     Attributes:
-        indices: (q, k) rows of the gallery.
-        scores: (q, k) cosine similarities in [-1, 1], falling, or Euclidean distances, rising.
+        indices: The rows of the gallery (q, k).
+        scores: Cosine similarities (q, k) in [-1, 1], falling, or Euclidean distances (q, k), rising.
     """
 
     indices: Int[Tensor, "q k"]
@@ -47,11 +47,11 @@ class Gallery:
         tensor([[2, 0]])
     """
 
-    def __init__(self, embeddings: Float[Tensor, "g d"], metric: Metric = "cosine") -> None:
-        """A gallery.
+    def __init__(self, embeddings: Float[Tensor, "g d"], metric: Similarity = "cosine") -> None:
+        """Check the embeddings and measure their norms.
 
         Args:
-            embeddings: (g, d), g > 0; half precision is taken as float32.
+            embeddings: The embeddings (g, d), g > 0; half precision is converted to float32.
             metric: `"cosine"` or `"euclidean"`.
 
         Raises:
@@ -59,7 +59,7 @@ class Gallery:
         """
         if not embeddings.numel():
             raise DataError(f"the gallery is empty: {tuple(embeddings.shape)}; expected (g, d) with g > 0")
-        self.metric = metric_named(metric)
+        self.metric = similarity_named(metric)
         self.embeddings = _at_least_single(embeddings.detach())
         self.norms = checked_norms(self.embeddings, "the gallery", metric)
         if metric == "euclidean":
@@ -69,15 +69,16 @@ class Gallery:
         return len(self.embeddings)
 
     def nearest(self, queries: Float[Tensor, "q d"], k: int = 1, *, own: Int[Tensor, " q"] | None = None) -> Neighbours:
-        """What is nearest to each query.
+        """Find what is nearest to each query.
 
         Args:
-            queries: (q, d), on the gallery's device.
-            k: how many, from 1 to the size of the gallery.
-            own: the row of the gallery that each query is itself, to be left out; k is then smaller by one at most.
+            queries: The queries (q, d), on the gallery's device.
+            k: The number of neighbours, from 1 to the size of the gallery.
+            own: The row (q,) of each query in the gallery, if the queries are in it; this row is left out, and the
+                largest k is smaller by one.
 
         Returns:
-            Neighbours; of equal scores the earlier row comes first.
+            The neighbours; of equal scores the earlier row comes first.
 
         Raises:
             DataError: if dimensions differ, a query is not finite or zero under the cosine, or k is out of range.
@@ -100,7 +101,7 @@ class Gallery:
     def _some(
         self, queries: Float[Tensor, "q d"], k: int, own: Int[Tensor, " q"] | None
     ) -> tuple[Int[Tensor, "q k"], Float[Tensor, "q k"]]:
-        """Rows and float64 scores for as many queries as fit at once."""
+        """Return rows and float64 scores for as many queries as fit at once."""
         rough = self._rough(queries)
         wanted = k + (own is not None)
         top = rough.topk(min(wanted + SPARE, len(self)))
@@ -114,12 +115,12 @@ class Gallery:
         return indices, scores
 
     def _rough(self, queries: Float[Tensor, "q d"]) -> Float[Tensor, "q g"]:
-        """Up to rounding and to what is the same for a whole row, the nearer the larger."""
+        """Return scores that are larger for nearer pictures, up to rounding and to a term that a whole row shares."""
         products = queries @ self.embeddings.T
         return products / self.norms if self.metric == "cosine" else products - self._half_squares
 
     def _rounding(self, queries: Float[Tensor, "q d"]) -> Float[Tensor, " q"]:
-        """By how much two rough scores may be wrong together."""
+        """Return by how much two rough scores may be wrong together."""
         limits, norms = torch.finfo(queries.dtype), queries.norm(dim=1)
         is_coarse = queries.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest"
         eps = COARSE_EPS if is_coarse else limits.eps
@@ -129,7 +130,7 @@ class Gallery:
     def _exact(
         self, queries: Float[Tensor, "q d"], candidates: Int[Tensor, "q m"], k: int, own: Int[Tensor, " q"] | None
     ) -> tuple[Int[Tensor, "q k"], Float[Tensor, "q k"]]:
-        """The k best candidates by float64 scores, ties by row."""
+        """Return the k best candidates by float64 scores; of equal scores the earlier row comes first."""
         candidates = candidates.sort(dim=1).values
         vectors, wanted = self.embeddings[candidates].double(), queries.double()[:, None]
         if self.metric == "cosine":
@@ -144,46 +145,48 @@ class Gallery:
 
 
 def nearest(
-    queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"], k: int = 1, metric: Metric = "cosine"
+    queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"], k: int = 1, metric: Similarity = "cosine"
 ) -> Neighbours:
-    """What of a gallery is nearest to each query; a `Gallery` saves time where it is asked again.
+    """Find what of a gallery is nearest to each query; for several calls a `Gallery` is faster.
 
     Args:
-        queries: (q, d).
-        gallery: (g, d), on the same device.
-        k: how many, from 1 to g.
+        queries: The queries (q, d).
+        gallery: The embeddings to search among (g, d), on the same device.
+        k: The number of neighbours, from 1 to g.
         metric: `"cosine"` or `"euclidean"`.
 
     Returns:
-        Neighbours; of equal scores the earlier row of the gallery comes first.
+        The neighbours; of equal scores the earlier row of the gallery comes first.
 
     Raises:
-        DataError: as `Gallery` and its `nearest` do.
+        DataError: if the gallery is empty, dimensions differ, an embedding is not finite or zero under the cosine, k is
+            out of range, or `metric` is neither of the two.
     """
     return Gallery(gallery, metric).nearest(queries, k)
 
 
-def metric_named(name: str) -> Metric:
-    """A metric by its name; DataError where there is none."""
-    for metric in get_args(Metric):
+def similarity_named(name: str) -> Similarity:
+    """Return the name of a similarity; DataError is raised if there is none of this name."""
+    for metric in get_args(Similarity):
         if metric == name:
             return metric
-    raise DataError(f"unknown metric {name!r}; expected one of {', '.join(get_args(Metric))}")
+    raise DataError(f"unknown metric {name!r}; expected one of {', '.join(get_args(Similarity))}")
 
 
-def checked_norms(embeddings: Float[Tensor, "n d"], what: str, metric: Metric) -> Float[Tensor, " n"]:
-    """Norms of embeddings that can be compared.
+def checked_norms(embeddings: Float[Tensor, "n d"], what: str, metric: Similarity) -> Float[Tensor, " n"]:
+    """Compute the norms of embeddings, and check that they can be compared.
 
     Args:
-        embeddings: (n, d), float32 or float64.
-        what: they are, for the message.
-        metric: under which.
+        embeddings: The embeddings (n, d), float32 or float64.
+        what: What the embeddings are called in the message, such as `the gallery`.
+        metric: The similarity by which they are to be compared.
 
     Returns:
-        (n,), in the embeddings' precision.
+        The norms (n,), in the embeddings' precision.
 
     Raises:
-        DataError: if one is not finite, or its square overflows, or it is zero or its square vanishes under the cosine.
+        DataError: if an embedding is not finite, the square of its norm overflows, or, under the cosine, it is zero or
+            the square of its norm vanishes.
     """
     norms = embeddings.norm(dim=1)
     if not len(norms):
@@ -203,15 +206,15 @@ def checked_norms(embeddings: Float[Tensor, "n d"], what: str, metric: Metric) -
     return norms
 
 
-def comparable(embeddings: Float[Tensor, "n d"], metric: Metric) -> Bool[Tensor, " n"]:
-    """Which embeddings `checked_norms` would let pass: those finite, not huge, and not zero under the cosine.
+def comparable(embeddings: Float[Tensor, "n d"], metric: Similarity) -> Bool[Tensor, " n"]:
+    """Say which embeddings `checked_norms` accepts: those that are finite, not huge, and not zero under the cosine.
 
     Args:
-        embeddings: (n, d), float32 or float64.
-        metric: under which.
+        embeddings: The embeddings (n, d), float32 or float64.
+        metric: The similarity by which they are to be compared.
 
     Returns:
-        (n,).
+        A boolean for each embedding (n,).
     """
     squares, limits = embeddings.norm(dim=1).double().square(), torch.finfo(embeddings.dtype)
     return (squares <= limits.max) & ((squares >= VANISHING * limits.tiny) | (metric != "cosine"))

@@ -2,24 +2,26 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from l2caf import storage
 from l2caf.extras import require
 
-Line = dict[str, Any]
-LOG, PICTURE = "log.jsonl", "curves.png"
+Line = dict[str, float | int]
+LOG: Final = "log.jsonl"
+PICTURE: Final = "curves.png"
 
 
 def read_log(folder: Path, *, until: int) -> list[Line]:
-    """Lines of a run up to a step.
+    """Read the lines that a run logged up to a step.
 
     Args:
-        folder: of the run.
-        until: the last step to keep; what a stopped run logged after its checkpoint is logged anew.
+        folder: The folder of the run.
+        until: The last step to keep. What a stopped run logged after its checkpoint is dropped, since it will be logged
+            again.
 
     Returns:
-        The lines; none where there is no log. A line that was cut off is left out.
+        The lines; none if there is no log. A line that was cut off is left out.
     """
     path = folder / LOG
     if not path.is_file():
@@ -29,7 +31,7 @@ def read_log(folder: Path, *, until: int) -> list[Line]:
 
 
 def write_log(folder: Path, lines: list[Line]) -> None:
-    """Write a log anew, whole or not at all."""
+    """Replace a log, whole or not at all."""
     with storage.whole_file(folder / LOG) as stream:
         stream.write("".join(json.dumps(line) + "\n" for line in lines).encode())
 
@@ -40,27 +42,20 @@ def append(folder: Path, line: Line) -> None:
         stream.write(json.dumps(line) + "\n")
 
 
-def figure_class() -> Any:
-    """Matplotlib's `Figure`.
-
-    Returns:
-        The class.
-
-    Raises:
-        ExtraMissingError: if matplotlib is not installed.
-    """
-    return require("matplotlib.figure", extra="train").Figure
-
-
 def draw(folder: Path, lines: list[Line]) -> None:
     """Draw the loss, the learning rate and the validation figures over steps into a picture beside the log.
 
     Args:
-        folder: of the run.
-        lines: its log.
+        folder: The folder of the run.
+        lines: The log of the run.
+
+    Raises:
+        ExtraMissingError: if matplotlib is not installed.
     """
     names = list(dict.fromkeys(name for line in lines for name in line if name not in {"step", "seconds", "epoch"}))
-    figure = figure_class()(figsize=(4 * max(len(names), 1), 3), layout="constrained")
+    figure = require("matplotlib.figure", extra="train").Figure(
+        figsize=(4 * max(len(names), 1), 3), layout="constrained"
+    )
     for place, name in enumerate(names, start=1):
         axes = figure.add_subplot(1, len(names), place, title=name.replace("_", " "), xlabel="step")
         points = [(line["step"], line[name]) for line in lines if name in line]

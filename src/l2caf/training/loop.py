@@ -1,7 +1,7 @@
 """The training loop.
 
-A run is a folder. It can be killed at any moment: what it has learnt up to its last checkpoint is there, and taken up
-from there it ends with the same weights, bit for bit on the same machine, as if nothing had happened.
+A run is a folder. It can be killed at any moment and taken up from its last checkpoint; on the same machine it then
+ends with the same weights, bit for bit, as a run that was never interrupted.
 
     manifest.json         everything that determines the result
     checkpoint.pt         weights, optimiser, scaler, random state, step, best figure so far
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from safetensors.torch import save
@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from l2caf import storage
 from l2caf.errors import RunError, StorageError, TrainingError
+from l2caf.extras import require
 from l2caf.progress import Report, silent
 from l2caf.training import checkpoints, curves
-from l2caf.training.feed import Feed
+from l2caf.training.feed import Batch, Feed
 from l2caf.training.options import Options
 from l2caf.training.precision import accelerator_for
 from l2caf.training.stopping import stop_requests
@@ -39,39 +40,39 @@ class Task:
     """What is learnt, and from what.
 
     Attributes:
-        model: on the CPU; trained in place and left there, in eval mode.
-        feed: training batches.
-        loss: from the network and a batch on its device to a scalar.
-        validate: from the network in eval mode to figures by name, called after every epoch and at the end.
-        merit: the figure of which the least is best.
-        new_layers: parts of the network that learn faster (`Options.new_layers`).
-        settings: what else determines the result, for the manifest.
+        model: The network, on the CPU. It is trained in place and left on the CPU, in eval mode.
+        feed: The training batches.
+        loss: Computes a scalar from the network and a batch on the network's device.
+        validate: Computes figures by name from the network in eval mode; called after every epoch and at the end.
+        merit: The name of the figure that decides which weights are best; the least value is best.
+        new_layers: Parts of the network that learn faster, by the factor `Options.new_layers`.
+        settings: Whatever else determines the result; it is written to the manifest.
     """
 
     model: nn.Module
     feed: Feed
-    loss: Callable[[nn.Module, Any], Tensor]
+    loss: Callable[[nn.Module, Batch], Tensor]
     validate: Callable[[nn.Module], Mapping[str, float]]
     merit: str = "top1_error"
     new_layers: tuple[nn.Module, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        folder: of the run; `best.safetensors` has the weights.
-        best: the least figure of merit.
-        best_step: when it was reached.
-        log: every line.
+        folder: The folder of the run; `best.safetensors` in it holds the best weights.
+        best: The least value of the figure that decides (`Task.merit`).
+        best_step: The step at which it was reached.
+        log: Every line of the log.
     """
 
     folder: Path
     best: float
     best_step: int
-    log: list[dict[str, Any]]
+    log: list[curves.Line]
 
 
 def fit(
@@ -85,11 +86,11 @@ def fit(
     """Train a network.
 
     Args:
-        task: what is learnt.
-        options: how.
-        folder: of the run: new, or left by a run with the same settings where `resume` is given.
-        resume: take up a run that stopped; one that is finished is left as it is.
-        report: called with steps done and in all.
+        task: What is learnt, and from what.
+        options: The options of the run.
+        folder: The folder of the run. It must be new or empty, or, with `resume`, hold a run with the same settings.
+        resume: Take up a run that stopped; a run that is finished is left as it is.
+        report: Called with the number of steps that are done and the number of all steps.
 
     Returns:
         The best figure and the log. The network holds the last weights.
@@ -97,11 +98,12 @@ def fit(
     Raises:
         TrainingError: if device or precision cannot be had, the folder holds another run, its checkpoint cannot be
             read, or the loss is not finite.
+        ExtraMissingError: if accelerate or matplotlib is not installed.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step under way is done and saved.
     """
     options = options.checked()
     every = task.feed.steps_per_epoch
-    curves.figure_class()  # what is missing is said before the first step
+    require("matplotlib.figure", extra="train")  # a missing library is reported before the first step
     device = torch.device(options.device)
     with ExitStack() as stack:
         stack.enter_context(_claimed(folder, task, options, resume=resume))
@@ -128,7 +130,7 @@ def fit(
 
 @contextmanager
 def _claimed(folder: Path, task: Task, options: Options, *, resume: bool) -> Iterator[None]:
-    """Make the folder this run's, or see that it is."""
+    """Claim the folder for this run, or check that it belongs to it, for as long as the body runs."""
     if not resume and (folder / storage.MANIFEST).is_file():
         raise TrainingError(f"{folder} holds a run; take it up with --resume, or choose another folder")
     determining = {name: value for name, value in asdict(options).items() if name not in FREE}
@@ -147,6 +149,7 @@ class _Trainer:
     def __init__(self, task: Task, options: Options, folder: Path) -> None:
         self.task, self.options, self.folder = task, options, folder
         self.accelerator = accelerator_for(options.precision, options.device)
+        self.send = require("accelerate.utils", extra="train").send_to_device
         self.model = task.model.to(options.device).train()
         self.optimiser = self.accelerator.prepare_optimizer(_optimiser(task, options), device_placement=False)
         self.step, self.best, self.best_step = 0, float("inf"), 0
@@ -157,12 +160,12 @@ class _Trainer:
         self.log = curves.read_log(folder, until=self.step)
         curves.write_log(folder, self.log)
 
-    def learn(self, batch: Any) -> None:
-        """One step."""
+    def learn(self, batch: Batch) -> None:
+        """Take one step of the optimiser."""
         for group in self.optimiser.param_groups:
             group["lr"] = group["scale"] * self.options.learning_rate * self.options.factor(self.step)
         with self.accelerator.autocast():
-            loss = self.task.loss(self.model, to_device(batch, self.options.device))
+            loss = self.task.loss(self.model, self.send(batch, self.options.device, non_blocking=True))
         self.accelerator.backward(loss)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -182,7 +185,7 @@ class _Trainer:
         self._write({"loss": mean, "learning_rate": rate, "seconds": time.perf_counter() - self.start})
 
     def validate(self) -> None:
-        """Figures of the network as it is; the best weights are kept."""
+        """Compute the figures of the network as it is, and keep the best weights."""
         self.model.eval()
         with torch.no_grad():
             figures = dict(self.task.validate(self.model))
@@ -197,12 +200,12 @@ class _Trainer:
             curves.draw(self.folder, self.log)
             self.drawn = time.perf_counter()
 
-    def _write(self, figures: dict[str, float]) -> None:
+    def _write(self, figures: curves.Line) -> None:
         self.log.append({"step": self.step, **figures})
         curves.append(self.folder, self.log[-1])
 
     def save(self) -> None:
-        """Everything that the rest of the run depends on, to disk."""
+        """Write to disk everything that the rest of the run depends on."""
         scaler = self.accelerator.scaler
         state = {
             "step": self.step, "best": self.best, "best_step": self.best_step,
@@ -213,7 +216,7 @@ class _Trainer:
         }  # fmt: skip
         checkpoints.write(self.folder, state)
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: checkpoints.State) -> None:
         self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -236,20 +239,3 @@ def _optimiser(task: Task, options: Options) -> torch.optim.Optimizer:
     if options.optimiser == "sgd":
         return torch.optim.SGD(groups, options.learning_rate, momentum=0.9, weight_decay=options.weight_decay)
     return torch.optim.AdamW(groups, options.learning_rate, weight_decay=options.weight_decay)
-
-
-def to_device(batch: Any, device: str) -> Any:
-    """Tensors of a batch on a device.
-
-    Args:
-        batch: a tensor, or lists, tuples and dicts of them.
-        device: as `torch.device` takes it.
-
-    Returns:
-        The same structure; lists come as tuples, what is no tensor as it is.
-    """
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {name: to_device(part, device) for name, part in batch.items()}
-    return tuple(to_device(part, device) for part in batch) if isinstance(batch, list | tuple) else batch

@@ -13,20 +13,20 @@ Precision = Literal["no", "bf16", "fp16"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of one training run.
+    """The options of one training run.
 
     Attributes:
-        steps: how many batches to learn from.
-        learning_rate: the highest; it rises over the warm-up and falls along a cosine to zero.
-        new_layers: factor of the learning rate for layers that start at random.
-        optimiser: stochastic gradient descent with momentum 0.9, or AdamW.
-        weight_decay: of every parameter.
-        warm_up: share of the steps.
-        precision: of the forward pass; weights stay in float32.
+        steps: The number of batches to learn from.
+        learning_rate: The highest learning rate. The rate rises over the warm-up and falls along a cosine to zero.
+        new_layers: The factor of the learning rate for layers that start at random.
+        optimiser: `"sgd"`, stochastic gradient descent with momentum 0.9, or `"adamw"`.
+        weight_decay: The weight decay of every parameter.
+        warm_up: The length of the warm-up as a share of the steps, in [0, 1).
+        precision: The precision of the forward pass; weights stay in float32.
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, ...
-        seed: of everything random.
-        save_every: steps between checkpoints.
-        log_every: steps between lines of the log.
+        seed: The seed of everything random.
+        save_every: The number of steps between checkpoints.
+        log_every: The number of steps between lines of the log.
     """
 
     steps: int
@@ -42,10 +42,10 @@ class Options:
     log_every: int = 20
 
     def checked(self) -> "Options":
-        """These options, if this machine can do what they ask for.
+        """Check that this machine can do what the options ask for.
 
         Returns:
-            The options themselves.
+            These options.
 
         Raises:
             TrainingError: if one is out of range, or device and precision cannot be had.
@@ -63,13 +63,13 @@ class Options:
         return self
 
     def factor(self, step: int) -> float:
-        """What the learning rate is multiplied by.
+        """Return the factor of the learning rate at a step.
 
         Args:
-            step: from 0.
+            step: The number of the step, from 0.
 
         Returns:
-            In (0, 1].
+            The factor, in (0, 1].
         """
         rising = max(1, round(self.warm_up * self.steps))
         if step < rising:
@@ -78,7 +78,7 @@ class Options:
 
 
 def usable(name: str) -> torch.device:
-    """A device that works.
+    """Check that a device works.
 
     Args:
         name: `"cpu"`, `"cuda"`, `"cuda:1"`, ...
@@ -87,7 +87,7 @@ def usable(name: str) -> torch.device:
         The device.
 
     Raises:
-        TrainingError: if this machine or this torch has none such.
+        TrainingError: if this machine or this torch has no such device.
     """
     try:
         device = torch.device(name)

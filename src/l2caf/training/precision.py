@@ -10,14 +10,14 @@ from l2caf.training.options import Precision
 
 
 def accelerator_for(precision: Precision, device: str) -> Any:
-    """An accelerator for one process.
+    """Make an accelerator for one process.
 
     Args:
-        precision: of the forward pass.
-        device: where it runs.
+        precision: The precision of the forward pass.
+        device: The device on which it runs.
 
     Returns:
-        accelerate's `Accelerator`, of which autocast, backward and the loss scaler are used.
+        An `accelerate.Accelerator`. Training uses its autocast, its backward pass and its loss scaler.
 
     Raises:
         ExtraMissingError: if accelerate is not installed.

@@ -1,4 +1,4 @@
-"""Stop where nothing is lost: Ctrl-C and a scheduler's SIGTERM wait for the end of the step."""
+"""Stop where nothing is lost: Ctrl-C and a scheduler's SIGTERM take effect at the end of the step."""
 
 import signal
 import threading
@@ -9,16 +9,17 @@ from types import FrameType
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn signals into a question.
+    """Catch the signals that ask the process to stop, as long as the body runs; a second signal stops it at once.
 
     Yields:
-        Whether the process was asked to stop. Outside of the main thread, where signals cannot be caught, never.
+        A function that returns whether the process was asked to stop. Outside of the main thread signals cannot be
+        caught, and the function always returns False.
     """
     asked = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:
         del number, frame
-        if asked.is_set():  # asked twice: at once
+        if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
 

@@ -1,6 +1,6 @@
 """Slow motion: a filter on its way from its start to its solution, over the picture, one panel per target.
 
-Frames are dense where the filter still moves: their iterations are spaced so that neighbouring frames differ alike.
+Iterations are chosen so that the filter moves equally far between neighbouring frames.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ HOLD: Final = 12  # times that the last frame is shown in MP4; GIF holds it by i
 def frames(
     attention: Attention, index: int, picture: UInt8[np.ndarray, "h w 3"], labels: Sequence[str]
 ) -> list[UInt8[np.ndarray, "h2 w2 3"]]:
-    """The frames of one input's convergence.
+    """Draw how the filters of one input converge.
 
     Args:
-        attention: solved with `keep_trace=True` on a two-dimensional grid.
-        index: which input.
-        picture: what the input was made from, all of it.
-        labels: one for each map of that input, in the order of `Attention.places`.
+        attention: An attention that was solved with `keep_trace=True` on a two-dimensional grid.
+        index: The number of the input.
+        picture: The whole picture that the input was made from.
+        labels: One label for each map of that input, in the order of `Attention.places`.
 
     Returns:
         At most 72 RGB frames of the same even size, with iteration and loss in each panel.
@@ -64,7 +64,7 @@ def frames(
 
 
 def _steps(path: Float[torch.Tensor, "t k *grid"]) -> list[int]:
-    """Iterations at equal lengths of the way that the filters travel, first and last included."""
+    """Return iterations between which the filters move equally far, the first and the last included."""
     way = (path[1:] - path[:-1]).flatten(1).norm(dim=1).cumsum(0)
     if len(path) <= FRAMES or float(way[-1]) == 0:
         return list(range(min(len(path), FRAMES)))
@@ -90,8 +90,8 @@ def write_gif(path: Path, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> None:
     """Write an endless GIF that rests on its last frame.
 
     Args:
-        path: the file.
-        images: at least one frame.
+        path: The file to write.
+        images: The frames, at least one.
 
     Raises:
         StorageError: if the file cannot be written.
@@ -108,8 +108,8 @@ def write_mp4(path: Path, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> None:
     """Write an H.264 film that every browser plays.
 
     Args:
-        path: the file.
-        images: at least one frame, of even height and width.
+        path: The file to write.
+        images: The frames, at least one, of even height and width.
 
     Raises:
         ExtraMissingError: if PyAV is not installed.

@@ -1,10 +1,10 @@
-"""Films under their attention: overlays and contours of frames, written one at a time."""
+"""Films under their attention: frames with overlay and contours, written one at a time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -19,14 +19,14 @@ Write = Callable[[UInt8[np.ndarray, "h w 3"]], None]
 
 
 def contoured(picture: UInt8[np.ndarray, "h w 3"], heatmap: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture under its heatmap, with lines around what exceeds half and three quarters of the heat, as in Figure 9.
+    """Draw a picture under its heatmap, with lines at half and three quarters of the maximum, as in Figure 9.
 
     Args:
-        picture: RGB.
-        heatmap: in [0, 1], of the picture's size.
+        picture: The RGB picture.
+        heatmap: The heatmap, in [0, 1], of the picture's size.
 
     Returns:
-        RGB.
+        The RGB picture.
 
     Raises:
         DataError: if the sizes differ.
@@ -39,7 +39,7 @@ def contoured(picture: UInt8[np.ndarray, "h w 3"], heatmap: Float[np.ndarray, "h
 
 
 def _eroded(region: Bool[np.ndarray, "h w"], steps: int) -> Bool[np.ndarray, "h w"]:
-    """A region without the pixels that reach its outside in at most `steps` steps up, down, left or right."""
+    """Return a region without the pixels that are at most `steps` steps (up, down, left, right) from its outside."""
     for _ in range(steps):
         around = np.pad(region, 1)
         region = region & around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
@@ -48,40 +48,38 @@ def _eroded(region: Bool[np.ndarray, "h w"], steps: int) -> Bool[np.ndarray, "h 
 
 @contextmanager
 def mp4(path: Path, rate: float) -> Iterator[Write]:
-    """An H.264 film that every browser plays, written frame by frame.
+    """Write an H.264 film that every browser plays, frame by frame.
 
     Args:
-        path: the file.
-        rate: frames per second.
+        path: The file to write.
+        rate: The number of frames per second.
 
     Yields:
-        What to call with each frame, all of one even height and width.
+        A function to call with each frame; all frames have the same even height and width.
 
     Raises:
         ExtraMissingError: if PyAV is not installed.
         StorageError: if the file cannot be written.
     """
     av = require("av", extra="video")
-    streams: list[Any] = []
     try:
         with av.open(str(path), "w") as container:
 
             def write(image: UInt8[np.ndarray, "h w 3"]) -> None:
-                if not streams:
+                if not container.streams.video:  # its size is that of the first frame
                     stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
                     stream.height, stream.width, stream.pix_fmt = *image.shape[:2], "yuv420p"
-                    streams.append(stream)
-                container.mux(streams[0].encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+                container.mux(container.streams.video[0].encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
 
             yield write
-            for stream in streams:
+            for stream in container.streams.video:
                 container.mux(stream.encode())
     except (OSError, av.error.FFmpegError) as error:
         raise StorageError(f"{path} cannot be written: {error}") from error
 
 
 def even(picture: Image.Image, longest: int) -> Image.Image:
-    """A picture no larger than `longest` pixels on a side, both sides even, as H.264 wants them."""
+    """Shrink a picture to at most `longest` pixels on a side, both sides even, as H.264 needs them."""
     scale = min(1.0, longest / max(picture.size))
     width, height = (max(2, 2 * round(side * scale / 2)) for side in picture.size)
     return picture.resize((width, height))

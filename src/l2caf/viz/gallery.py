@@ -1,6 +1,6 @@
 """One self-contained HTML page for a run of any size: its figures, and some of its maps to look through.
 
-The caller chooses which maps; the page holds no others, so that its size does not grow with the run.
+The caller chooses the maps. The page holds no others, so its size does not grow with the run.
 """
 
 import re
@@ -36,15 +36,16 @@ class Card:
     """One map.
 
     Attributes:
-        name: of the picture.
-        picture: RGB (h, w, 3).
-        heatmap: (h, w) in [0, 1] over all of it, at any resolution; None where only the picture can be shown.
-        label: the class that it is for, or that the network says.
-        loss: the figure that maps are put in order by.
-        agreement: with another method, in [0, 1]; None where that was not asked for.
-        groups: the lists that it is on: `sample`, `loss`, `agreement`.
-        facts: name and value, in order.
-        note: what a reader must know.
+        name: The name of the picture.
+        picture: The RGB picture (h, w, 3).
+        heatmap: The map (h, w) over the whole picture, in [0, 1], at any resolution; None if only the picture can be
+            shown.
+        label: The class that the map is for, or the class that the network predicts.
+        loss: The figure by which maps are sorted.
+        agreement: The agreement with another method, in [0, 1]; None if it was not asked for.
+        groups: The lists in which the map is shown: `sample`, `loss`, `agreement`.
+        facts: Names and values, in the order in which they are shown.
+        note: What a reader must know about this map.
     """
 
     name: str
@@ -63,9 +64,9 @@ class Histogram:
     """How a figure is distributed.
 
     Attributes:
-        name: of the figure.
-        edges: (n + 1,) of the bins.
-        counts: (n,).
+        name: The name of the figure.
+        edges: The edges of the bins (n + 1,).
+        counts: The number of maps in each bin (n,).
     """
 
     name: str
@@ -75,17 +76,17 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What the page says of the whole run.
+    """What the page says about the whole run.
 
     Attributes:
-        lede: a sentence.
-        settings: name and value, in order; empty values are left out.
-        counts: likewise, figures.
-        certificates: how often each word occurs, and the sentence behind it.
-        losses: their distribution, or None where there are none.
-        sample: how the maps of the page were chosen.
-        failures: some of the pictures without maps, with the reason.
-        n_failures: how many there are in all.
+        lede: The sentence at the top.
+        settings: Names and values of the settings, in order; empty values are left out.
+        counts: Names and values of the figures, in order.
+        certificates: How often each certificate occurs, and the sentence that explains it.
+        losses: The distribution of the losses; None if there are no losses.
+        sample: A sentence on how the maps of the page were chosen.
+        failures: Some of the pictures without maps, with the reason.
+        n_failures: The number of all pictures without maps.
     """
 
     lede: str
@@ -102,10 +103,10 @@ def write_gallery(path: Path, title: str, overview: Overview, cards: Sequence[Ca
     """Write the page.
 
     Args:
-        path: the HTML file; its folder exists.
-        title: its heading.
-        overview: of the whole run.
-        cards: the maps to look through.
+        path: The HTML file to write; its folder must exist.
+        title: The heading of the page.
+        overview: What the page says about the whole run.
+        cards: The maps to look through.
 
     Raises:
         StorageError: if the file cannot be written.
@@ -129,12 +130,12 @@ def write_gallery(path: Path, title: str, overview: Overview, cards: Sequence[Ca
 
 
 def _by_number(label: str) -> list[tuple[int, str]]:
-    """Sorts `9` before `10`, wherever digits stand in a label."""
+    """Return a key that sorts `9` before `10`, wherever digits stand in a label."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", label)]
 
 
 def _histogram(losses: Histogram) -> str:
-    """Bars over an axis with its ends named, and the same in words."""
+    """Draw bars over an axis with its ends named, and say the same in words."""
     width, height = PLOT
     step, top = width / len(losses.counts), max(1, int(losses.counts.max()))
     bars = "".join(
@@ -168,7 +169,7 @@ def _certificates(certificates: Mapping[str, tuple[int, str]]) -> str:
 
 
 def _lists(cards: Sequence[Card], n_failures: int) -> str:
-    """One choice for each list that is not empty."""
+    """Return one choice for each list that is not empty."""
     named = {"all": "All shown", "loss": "Largest loss", "agreement": "Lowest agreement", "errors": "Errors"}
     sizes = {name: sum(name in card.groups for card in cards) for name in named} | {
         "all": len(cards), "errors": n_failures

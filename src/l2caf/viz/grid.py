@@ -19,9 +19,9 @@ def write_grid(path: Path, headings: Sequence[str], rows: Sequence[Sequence[UInt
     """Write pictures as a table.
 
     Args:
-        path: the file, of any type that Pillow writes.
-        headings: one per column.
-        rows: as many RGB pictures in each; drawn 224 pixels high, cut to the first one's shape.
+        path: The file to write, of any type that Pillow writes.
+        headings: One heading for each column.
+        rows: RGB pictures, one for each column; they are drawn 224 pixels high.
 
     Raises:
         StorageError: if the file cannot be written.
@@ -45,7 +45,7 @@ def write_grid(path: Path, headings: Sequence[str], rows: Sequence[Sequence[UInt
 
 
 def titled(picture: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture with a word in its upper left corner."""
+    """Write a text into the upper left corner of a picture."""
     image = Image.fromarray(picture)
     size = max(8, image.height // 12)
     ImageDraw.Draw(image).text(

@@ -1,7 +1,7 @@
-"""What every page shares: its parts, escaped text, and pictures as `data:` URIs.
+"""What all pages share: parts of pages, escaped text, and pictures as `data:` URIs.
 
-Nothing is fetched when a page is opened, and its content security policy forbids it. File names and labels are hostile
-input: they are escaped, and characters that reorder or corrupt text are written out.
+A page fetches nothing when it is opened, and its content security policy forbids it. File names and labels may be
+hostile: they are escaped, and characters that reorder or corrupt text are shown by their code.
 """
 
 import base64
@@ -25,12 +25,12 @@ REORDERING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\
 
 
 def part(name: str) -> str:
-    """A file of this package, as text."""
+    """Read a file of this package as text."""
     return files("l2caf.viz").joinpath(name).read_text(encoding="utf-8")
 
 
 def escaped(raw: str) -> str:
-    """Escaped; control characters, broken bytes of file names and text reordering are shown by their code."""
+    """Escape a text; control characters, broken bytes and characters that reorder text are shown by their code."""
     shown = (
         f"\\u{ord(c):04x}" if c in REORDERING or unicodedata.category(c) in {"Cc", "Cs"} else c
         for c in raw.replace("\n", " ")
@@ -39,22 +39,22 @@ def escaped(raw: str) -> str:
 
 
 def term(name: str, value: str, anchor: str = "") -> str:
-    """A name and its value, which is HTML, in a list of them."""
+    """Format a name and its value, which is HTML, as an entry of a list."""
     return f"<div{anchor}><dt>{escaped(name)}</dt><dd>{value}</dd></div>"
 
 
 def counted(n: int, noun: str) -> str:
-    """Such as `1,000 pictures`."""
+    """Format a number of things, such as `1,000 pictures`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def four_digits(value: float) -> str:
-    """Four digits, and a real minus sign."""
+    """Format a number with four digits and a real minus sign."""
     return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
 
 
 def where(heat: Float[np.ndarray, "h w"]) -> str:
-    """Where a map is strongest, for those who cannot see it."""
+    """Say where a map is strongest, for readers who cannot see it."""
     if not heat.any():
         return "zero throughout"
     height, width = heat.shape
@@ -65,14 +65,14 @@ def where(heat: Float[np.ndarray, "h w"]) -> str:
 
 
 def jpeg_uri(image: Image.Image) -> str:
-    """A photograph as a `data:` URI."""
+    """Encode a photograph as a `data:` URI."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def heat_uri(heat: Float[np.ndarray, "h w"], *, opaque: bool = False) -> str:
-    """The map's colours as a palette PNG; unless `opaque`, as transparent as it is cold."""
+    """Encode a map as a coloured PNG; unless it is `opaque`, a pixel without weight is transparent."""
     levels = Image.fromarray((heat * 255).round().astype(np.uint8))
     levels.thumbnail((256 if opaque else HEAT_PX,) * 2, Image.Resampling.BILINEAR)
     image = Image.fromarray(np.asarray(levels)).convert("P")
@@ -84,7 +84,7 @@ def heat_uri(heat: Float[np.ndarray, "h w"], *, opaque: bool = False) -> str:
 
 
 def colour_scale() -> str:
-    """From no weight to most, as `heat_uri`."""
+    """Return the colours from no weight to the most, encoded as by `heat_uri`."""
     return heat_uri(np.linspace(0, 1, 256)[None].repeat(2, axis=0), opaque=True)
 
 
@@ -92,11 +92,11 @@ def write_page(path: Path, title: str, style: str, body: str, script: str) -> No
     """Write a page that fetches nothing and runs no script but its own.
 
     Args:
-        path: the HTML file; its folder exists.
-        title: as text.
-        style: CSS.
-        body: HTML, with everything foreign in it escaped.
-        script: JavaScript, to run at the end.
+        path: The HTML file to write; its folder must exist.
+        title: The title as text, which is escaped here.
+        style: The CSS of the page.
+        body: The HTML of the body; foreign text in it must be escaped.
+        script: The JavaScript that runs at the end.
 
     Raises:
         StorageError: if the file cannot be written.

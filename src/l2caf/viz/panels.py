@@ -1,4 +1,4 @@
-"""From an attention to what a page shows of it: each map laid on the part of the picture that the network was shown."""
+"""From an attention to what a page shows: each map on the part of the picture that the network was shown."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,24 +10,23 @@ from PIL import Image
 
 from l2caf import pictures
 from l2caf.attention import Attention
+from l2caf.data.pictures import Region
 from l2caf.viz.report import Panel
 
 LONGEST_PX: Final = 1024  # pictures in results are not larger
 MAP_ONLY: Final = "map only"
 MAP_ONLY_NOTE: Final = "The map of another method. It comes without a loss, so nothing is proven of it."
 
-Region = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """Where a map lies.
+    """Where a map lies on its picture.
 
     Attributes:
-        size: width and height of the picture.
-        region: (x0, y0, x1, y1) of it that the network was shown.
-        time_s: seconds spent per map.
-        picture: RGB, where it is another one than the page's entry shows.
+        size: The width and height of the picture.
+        region: The rectangle (x0, y0, x1, y1) of the picture that the network was shown.
+        time_s: The seconds that were spent on each map.
+        picture: The RGB picture, if it is not the picture of the page's entry; otherwise None.
     """
 
     size: tuple[int, int]
@@ -37,14 +36,14 @@ class Framing:
 
 
 def shown(picture: Image.Image, region: Region) -> tuple[Image.Image, Region]:
-    """A picture as results show it, and its region.
+    """Shrink a picture to the size at which results show it.
 
     Args:
-        picture: of any size; left as it is.
-        region: (x0, y0, x1, y1) in its pixels.
+        picture: A picture of any size; it is not changed.
+        region: A rectangle (x0, y0, x1, y1) in pixels of the picture.
 
     Returns:
-        The picture, its longest side at most `LONGEST_PX`, and the region in its pixels.
+        The picture, with a longest side of at most `LONGEST_PX`, and the rectangle in pixels of the smaller picture.
     """
     small = picture.copy()
     small.thumbnail((LONGEST_PX, LONGEST_PX))
@@ -53,13 +52,13 @@ def shown(picture: Image.Image, region: Region) -> tuple[Image.Image, Region]:
 
 
 def panel(attention: Attention, place: tuple[int, ...], label: str, framing: Framing) -> Panel:
-    """One map of an attention for a page.
+    """Prepare one map of an attention for a page.
 
     Args:
-        attention: of a network that looks at pictures.
-        place: of the map, as `Attention.places` gives it: (input, target), or (input, run, target).
-        label: what the map explains.
-        framing: where it lies.
+        attention: The attention of a network that takes pictures.
+        place: Where the map is, as `Attention.places` gives it: (input, target), or (input, run, target).
+        label: What the map explains.
+        framing: Where the map lies on its picture.
 
     Returns:
         The panel.

@@ -8,12 +8,12 @@ from l2caf.extras import require
 
 
 def new_figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float]) -> tuple[Any, Any]:
-    """A figure of no back end, and its axes.
+    """Make a figure that belongs to no window, and its axes.
 
     Args:
-        rows: the number of rows of axes.
-        columns: the number of columns of axes.
-        size: width and height in inches.
+        rows: The number of rows of axes.
+        columns: The number of columns of axes.
+        size: The width and height in inches.
 
     Returns:
         The figure and an array of axes (rows, columns).
@@ -29,11 +29,11 @@ def save_figure(figure: Any, path: Path) -> None:
     """Write a figure.
 
     Args:
-        figure: of `new_figure`.
-        path: the file; its suffix says the format.
+        figure: A figure that `new_figure` made.
+        path: The file to write; its suffix decides the format.
 
     Raises:
-        StorageError: if it cannot be written.
+        StorageError: if the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

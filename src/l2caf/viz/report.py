@@ -1,7 +1,4 @@
-"""One self-contained HTML page: every picture with its maps, and how far each map can be trusted.
-
-File names and labels are hostile input: `page` says what is done about them.
-"""
+"""One self-contained HTML page: every picture with its maps, and how far each map can be trusted."""
 
 import math
 from collections import Counter
@@ -34,9 +31,7 @@ CONTENTS_FROM: Final = 8  # pictures, from which on a list of them helps
 NEGATIVE_NOTE: Final = (
     "This share of the filter's squared norm is in negative weights: there the map also shows what speaks against."
 )
-UNDECIDED_NOTE: Final = (
-    "The uniform filter does as well: nothing had to be preferred, so the map says nothing of places."
-)
+UNDECIDED_NOTE: Final = "The uniform filter does as well: the map carries no spatial information."
 NOT_UNIQUE_NOTE: Final = "Another filter reaches the same loss, so other maps would be as good an explanation."
 
 
@@ -45,18 +40,19 @@ class Panel:
     """One map.
 
     Attributes:
-        label: what it explains.
-        heatmap: (h, w) in [0, 1], covering the whole picture, at any resolution; NaN counts as 0.
-        loss: under the map's filter; NaN for a map of another method, which has none.
-        uniform_loss: under the filter that prefers no position.
-        certificate: one word.
-        certificate_note: the sentence behind it.
-        negative_share: of the squared norm, in [0, 1].
-        unique: False where another filter is as good; None where that is not known.
-        undecided: the uniform filter is as good.
-        picture: what lies under the map, RGB; None for the entry's own picture.
-        time_s: seconds spent per map.
-        relative: whether the loss is 0 at best, so that it can be put as a share of the uniform filter's.
+        label: What the map explains.
+        heatmap: The map (h, w) over the whole picture, in [0, 1], at any resolution; NaN counts as 0.
+        loss: The loss under the map's filter; NaN for a map of another method, which has none.
+        uniform_loss: The loss under the uniform filter.
+        certificate: The certificate in one word.
+        certificate_note: The sentence that explains the certificate.
+        negative_share: The share of the filter's squared norm that is in negative weights, in [0, 1].
+        unique: False if another filter is as good; None if that is not known.
+        undecided: Whether the uniform filter is as good.
+        picture: The RGB picture under the map; None for the picture of the entry.
+        time_s: The seconds that were spent on the map.
+        relative: Whether the least possible loss is 0, so that the loss can be given as a share of the uniform filter's
+            loss.
     """
 
     label: str
@@ -75,7 +71,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One picture with its maps; `picture` is RGB (h, w, 3)."""
+    """One picture, RGB (h, w, 3), with its maps."""
 
     name: str
     picture: UInt8[np.ndarray, "h w 3"]
@@ -88,8 +84,8 @@ class Summary:
     """What the page says first.
 
     Attributes:
-        settings: name and value, in order; empty values are left out.
-        skipped: files that could not be explained, with the reason.
+        settings: Names and values of the settings, in order; empty values are left out.
+        skipped: Files that could not be explained, with the reason.
     """
 
     settings: Mapping[str, str]
@@ -100,10 +96,10 @@ def write_report(path: Path, title: str, summary: Summary, entries: Sequence[Ent
     """Write the page.
 
     Args:
-        path: the HTML file; its folder exists.
-        title: its heading.
-        summary: settings and skipped files.
-        entries: the pictures.
+        path: The HTML file to write; its folder must exist.
+        title: The heading of the page.
+        summary: What the page says first.
+        entries: The pictures with their maps.
 
     Raises:
         StorageError: if the file cannot be written.
@@ -129,7 +125,7 @@ def _lede(n_entries: int, n_panels: int, n_skipped: int) -> str:
 
 
 def _legend(panels: Sequence[Panel], certificates: Sequence[str]) -> str:
-    """Every word that stands under a map, explained once with its frequency."""
+    """Explain every word that stands under a map once, with its frequency."""
     counts = Counter(panel.certificate for panel in panels)
     notes = {panel.certificate: panel.certificate_note for panel in reversed(panels)}
     rows = [
@@ -212,7 +208,7 @@ def _panel(panel: Panel, number: int, name: str, size: tuple[int, int], certific
 
 
 def _meter(panel: Panel) -> str:
-    """A bar of the loss as a share of the uniform filter's, where it is one."""
+    """Draw the loss as a share of the uniform filter's loss, if it is one."""
     if not panel.relative or not 0 <= panel.loss <= panel.uniform_loss or panel.uniform_loss == 0:
         return ""
     share = panel.loss / panel.uniform_loss
@@ -220,7 +216,7 @@ def _meter(panel: Panel) -> str:
 
 
 def _gain(panel: Panel) -> str:
-    """What the map gains over looking everywhere alike, in words."""
+    """Say in words by how much the map's loss is below or above that of the uniform filter."""
     gain = panel.uniform_loss - panel.loss
     if not math.isfinite(gain):
         return "not comparable with the uniform filter"

@@ -1,4 +1,4 @@
-"""Volumes under their attention: slices through the warmest places, and maximum projections along every axis."""
+"""Volumes under their attention: slices, one of them through the maximum, and maximum projections along every axis."""
 
 from pathlib import Path
 from typing import Final
@@ -18,15 +18,15 @@ AXES: Final = ("axial", "coronal", "sagittal")  # along d, h and w
 def slices(
     volume: Float[np.ndarray, "d h w"], heat: Float[np.ndarray, "e g v"], n: int = SLICES
 ) -> list[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
-    """Slices across the depth under their attention: evenly spaced, and always the one with the maximum.
+    """Draw slices across the depth under their attention: evenly spaced, with the slice of the maximum among them.
 
     Args:
-        volume: the scan.
-        heat: in [0, 1], of the same shape.
-        n: how many at most.
+        volume: The scan.
+        heat: The map, in [0, 1], of the scan's shape.
+        n: The largest number of slices.
 
     Returns:
-        Index and RGB picture of each, ascending.
+        The index and the RGB picture of each slice, ascending.
 
     Raises:
         DataError: if the shapes differ.
@@ -42,11 +42,11 @@ def slices(
 def projections(
     volume: Float[np.ndarray, "d h w"], heat: Float[np.ndarray, "e g v"]
 ) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """Maximum projections of scan and attention along d, h and w; the last two stand upright.
+    """Draw maximum projections of scan and attention along d, h and w; the last two stand upright.
 
     Args:
-        volume: the scan.
-        heat: in [0, 1], of the same shape.
+        volume: The scan.
+        heat: The map, in [0, 1], of the scan's shape.
 
     Returns:
         Three RGB pictures.
