@@ -1,9 +1,8 @@
 """The main job: pictures and a network in, maps and a page out."""
 
-import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -130,8 +129,7 @@ def _prepared(picture: Image.Image, loaded: LoadedModel) -> tuple[Float[Tensor, 
 
 
 def _write_animations(folder: Path, request: Request, picture: Image.Image, loaded: LoadedModel, caf: L2CAF) -> None:
-    slow = copy.copy(caf)
-    slow.solver = Descent(keep_trace=True)
+    slow = replace(caf, solver=Descent(keep_trace=True))
     inputs, region = _prepared(picture, loaded)
     x0, y0, x1, y1 = map(round, region)
     seen = np.asarray(picture.crop((x0, y0, x1, y1)))
