@@ -1,5 +1,6 @@
 """Find a layout from shapes: a grid is the input divided by one stride."""
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def given_layout(choice: LayoutChoice) -> FindLayout | None:
         choice = _named(choice)
     if isinstance(choice, Layout):
         return partial(_always, choice)
-    if isinstance(choice, type) or not callable(choice):
+    if inspect.isclass(choice) or not callable(choice):
         raise LayoutError(f"layout={choice!r}; expected 'auto', a name, a layout such as Tokens(grid), or a function")
     return choice
 
