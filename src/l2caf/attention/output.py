@@ -57,9 +57,8 @@ def over_region(mask: Bool[Tensor, "h w"], part: str | int | None = None) -> Cal
         maps = _chosen(output, part)
         shape = tuple(getattr(maps, "shape", ()))
         if len(shape) != 4 or shape[2:] != mask.shape:
-            raise OutputError(
-                f"the network returned {shape or _described(maps)}, expected maps (b, n, {mask.shape[0]}, {mask.shape[1]})"
-            )
+            found, size = shape or _described(maps), f"{mask.shape[0]}, {mask.shape[1]}"
+            raise OutputError(f"the network returned {found}, expected maps (b, n, {size})")
         inside = mask.to(maps)
         return (maps * inside).sum((2, 3)) / inside.sum()
 

@@ -40,12 +40,12 @@ class CutOptions:
     """What a user says about where to cut; see `L2CAF`.
 
     Attributes:
-        layer: name or module; None for the default layer.
-        layout: where space is in its map.
-        call: which of its runs or frames; None for all.
-        joint: one filter over all of these.
+        layer: name of a layer, or the layer itself; None for the default layer.
+        layout: where space is in the layer's map.
+        call: which runs or frames of the layer are explained; None for all.
+        joint: whether all of these share one filter.
         read: takes the network's output to (b, n).
-        fast: replay only what comes after the layer.
+        fast: whether to replay only what comes after the layer.
     """
 
     layer: str | nn.Module | None

@@ -22,8 +22,8 @@ class Slots:
     """The slots of a layer that are looked at.
 
     Attributes:
-        layer: which calls and frames.
-        layout: of what the layer returns.
+        layer: the layer, and which of its calls and frames are looked at.
+        layout: where the positions, and the frames, are in what the layer returns.
     """
 
     layer: LayerCalls
@@ -75,11 +75,11 @@ class Place:
     """Where the filtered maps of one replay go.
 
     Attributes:
-        slots: what is filtered.
+        slots: the runs and frames that may be filtered.
         maps: the layer's own map at each of its calls.
         filtered: (r, ...) in the layout of the tail.
-        rows: (r,) which input and slot each of them is for, slots minor.
-        filters: (r, p), where the maps are known to be features times filters.
+        rows: (r,) which input and slot each filtered map is for, slots minor.
+        filters: (r, p), where the filtered maps are features times filters; None where they are other maps.
     """
 
     slots: Slots

@@ -31,7 +31,7 @@ def cut(
     Args:
         model: a borrowed network.
         inputs: what to call it with.
-        slots: where to cut, and where space is there.
+        slots: the layer at which to cut, its runs and frames, and where space is in its map.
         read: takes the network's output to (b, n).
         keep: the least to keep of the pass before the layer; more is kept where the proof needs it.
             None runs the whole network on every call instead (the paper's vanilla form).

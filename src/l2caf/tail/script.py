@@ -87,9 +87,9 @@ class LayerCalls:
 
     Attributes:
         module: the layer.
-        calls: which of its calls in a forward pass, from 0, ascending.
-        part: which tensor of its output, counted over nested tuples and dicts, where it returns several.
-        frames: of a layer that returns several frames at once, which of them, ascending; None for all.
+        calls: which calls of the module in a forward pass, from 0, ascending.
+        part: which tensor of the module's output, counted over nested tuples and dicts, where it returns several.
+        frames: which frames, ascending, where the layer returns several at once; None for all.
         joint: one filter over all calls and frames, rather than one for each.
         rerun: places of those steps of the script that depend on an earlier call of the layer, as `dependents` finds
             them; they run again on every replay.
@@ -171,7 +171,7 @@ class Recording:
         inputs: what the network was called with.
         output: what it returned.
         maps: the layer's feature map at each of its calls, copied before anything could change it in place.
-        layer: which calls of which module.
+        layer: the module, and the calls of it, that the recording is cut at.
         script: the steps from the model's call to the return of the layer's last call.
     """
 
