@@ -3,10 +3,10 @@ import threading
 import pytest
 import torch
 from tests.support import networks
-from tests.support.untouched import untouched
+from tests.support.untouched import global_hooks, untouched
 from torch import nn
 
-from l2caf.guard import borrow, genuine_call, intercept, unwrapped
+from l2caf.guard import borrow, genuine_call, intercept, unwrapped, version_of
 
 
 def test_wrappers_of_parallel_and_compiled_networks_are_seen_through() -> None:
@@ -54,3 +54,33 @@ def test_hooks_of_the_user_run_inside_a_genuine_call() -> None:
     with intercept({model[3]}, genuine_call):
         model(x)
     assert calls == [1]
+
+
+def test_untouched_notices_a_hook_for_all_modules() -> None:
+    model = networks.gap()
+    handles = []
+    with pytest.raises(AssertionError, match="global hooks"), untouched(model):
+        handles.append(nn.modules.module.register_module_forward_hook(lambda *_: None))
+    handles[0].remove()
+    assert {"_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks"} <= global_hooks().keys()
+    with untouched(model):  # nothing is left of it
+        pass
+
+
+def test_version_of_counts_writes_and_not_in_inference_mode() -> None:
+    tensor = torch.zeros(2)
+    before = version_of(tensor)
+    tensor += 1
+    assert version_of(tensor) == before + 1
+    with torch.inference_mode():
+        frozen = torch.zeros(2)
+        frozen += 1
+    assert version_of(frozen) == 0
+
+
+def test_a_buffer_that_was_replaced_comes_back_itself() -> None:
+    model = networks.gap()
+    mean = model[0][1].running_mean
+    with borrow(model):
+        model[0][1].running_mean = torch.ones(8)
+    assert model[0][1].running_mean is mean

@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 _locks: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
 _locks_guard = threading.Lock()
 
-CallHandler = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
+Args = tuple[Any, ...]  # what a user's module is called with, and what it returns, may be anything
+Kwargs = dict[str, Any]
+CallHandler = Callable[[nn.Module, Args, Kwargs], Any]
 
 # nn.Module.__call__ runs this attribute instead of forward and hooks where it is set (torch.compile uses it).
 _OVERRIDE = "_compiled_call_impl"
@@ -55,9 +57,9 @@ def borrow(model: nn.Module) -> Iterator[None]:
     with _lock_of(model):
         flags = [(module, module.training) for module in model.modules()]
         buffers = [
-            (module, name, buffer, buffer._version, buffer.detach().clone())  # noqa: SLF001
-            for module, _ in flags
-            for name, buffer in module._buffers.items()  # noqa: SLF001
+            _SavedBuffer(of, name, buffer, version_of(buffer), buffer.detach().clone())
+            for of in (_buffers_of(module) for module, _ in flags)
+            for name, buffer in of.items()
             if buffer is not None and not buffer.is_inference()
         ]
         devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
@@ -78,14 +80,34 @@ def _lock_of(model: nn.Module) -> threading.RLock:
         return _locks.setdefault(model, threading.RLock())
 
 
-def _restore_buffers(saved: list[tuple[nn.Module, str, Tensor, int, Tensor]], *, every: bool) -> None:
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor has been written into; 0 for tensors of inference mode, which do not count."""
+    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001  (torch has no public name for it)
+
+
+class _SavedBuffer(NamedTuple):
+    """A buffer as it was: in which table, under which name, the tensor itself, its version and a copy of its values."""
+
+    of: dict[str, Tensor | None]
+    name: str
+    tensor: Tensor
+    version: int
+    copy: Tensor
+
+
+def _buffers_of(module: nn.Module) -> dict[str, Tensor | None]:
+    """A module's own table of buffers: writing into it puts a tensor back without the module noticing."""
+    return module._buffers  # noqa: SLF001
+
+
+def _restore_buffers(saved: list[_SavedBuffer], *, every: bool) -> None:
     """Put buffers back; `every` one where a module insists on train mode: batch norms write past version counters."""
-    for module, name, buffer, version, copy in saved:
-        module._buffers[name] = buffer  # noqa: SLF001
-        is_suspect = every or buffer._version != version  # noqa: SLF001
-        if is_suspect or (buffer.device.type == "cpu" and not torch.equal(buffer, copy)):
+    for of, name, tensor, version, copy in saved:
+        of[name] = tensor
+        is_suspect = every or version_of(tensor) != version
+        if is_suspect or (tensor.device.type == "cpu" and not torch.equal(tensor, copy)):
             with torch.no_grad():
-                buffer.copy_(copy)
+                tensor.copy_(copy)
 
 
 @contextmanager
@@ -127,7 +149,7 @@ def intercept(modules: Iterable[nn.Module], handler: CallHandler) -> Iterator[No
 _ABSENT = object()
 
 
-def genuine_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def genuine_call(module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
     """What calling `module` does when nobody intercepts it: hooks, then `forward`, then hooks.
 
     Args:

@@ -1,3 +1,4 @@
+import dataclasses
 import threading
 from collections.abc import Callable
 
@@ -303,3 +304,29 @@ def test_without_negative_weights_a_class_specific_map_is_proven_and_the_positiv
         signed = L2CAF(model, layer)(x, damped.target).filter.clamp(min=0)
         expected = signed / signed.flatten(2).norm(dim=2)[..., None, None]
         assert torch.allclose(damped.filter, expected, atol=1e-5)
+
+
+def test_an_option_cannot_change_under_a_plan_that_was_made_for_another_one() -> None:
+    model, x = networks.fully_connected(), networks.pictures()
+    caf = L2CAF(model, "0.0")
+    assert caf(x).layer == "0.0"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        caf.layer = "0.1"  # type: ignore[misc]
+    other = dataclasses.replace(caf, layer="0.1", solver=Descent(max_iterations=1))
+    assert other(x).layer == "0.1"
+    assert caf(x).layer == "0.0"
+    assert (other.model, other.constraint) == (caf.model, caf.constraint)
+
+
+def test_an_explainer_shows_its_network_by_name_and_the_options_that_were_said() -> None:
+    model = networks.gap()
+    assert repr(L2CAF(model)) == "L2CAF(Sequential)"
+    said = L2CAF(model, model[0], objective=ClassSpecific("mean"), memory=1, joint=True)  # type: ignore[index]
+    assert (
+        repr(said) == f"L2CAF(Sequential, layer=Sequential, objective={ClassSpecific('mean')!r}, joint=True, memory=1)"
+    )
+
+
+def test_options_but_for_the_network_and_its_layer_are_given_by_keyword() -> None:
+    with pytest.raises(TypeError):
+        L2CAF(networks.gap(), "0", "l2")  # type: ignore[misc]

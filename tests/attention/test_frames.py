@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from l2caf import L2CAF, Descent
 from l2caf.attention.frames import frame_order
 from l2caf.errors import LayerError, TailError
-from l2caf.layouts import ChannelsFirst, Frames
+from l2caf.layouts import Frames
 from l2caf.methods import GradCAM
 from l2caf.tail import Inputs, LayerCalls
 
@@ -157,16 +157,3 @@ def test_layers_of_a_clip_are_listed_with_their_frames() -> None:
     assert default.grid == (3, 4, 4)
     assert default.layout.name == "channels-first, 3 frames"
     assert isinstance(default.layout, Frames)
-
-
-@pytest.mark.parametrize("order", ["axis", "input", "frame"])
-def test_frames_split_and_join_are_inverse_and_filter_frame_by_frame(order: str) -> None:
-    maps, filters = torch.randn(2, 3, 4, 5, 5), torch.randn(2, 3, 25)
-    layout = Frames(ChannelsFirst(), 3, order)
-    raw = layout.join(maps)
-    assert torch.equal(layout.split(raw), maps)
-    assert layout.grid(raw) == (3, 5, 5)
-    expected = maps * filters.view(2, 3, 1, 5, 5)
-    assert torch.allclose(layout.split(layout.apply(raw, filters.flatten(1))), expected)
-    assert torch.equal(layout.vectors(raw), maps.flatten(3).transpose(2, 3).flatten(1, 2))
-    assert layout.single(raw).shape == (2 * 75, 4, 1, 1)

@@ -1,4 +1,4 @@
-"""Proof that a network is left bit for bit as it was."""
+"""Proof that a network, and what torch shares between networks, is left bit for bit as it was."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +18,14 @@ HOOKS = (
 )
 
 
+def global_hooks() -> dict[str, Any]:
+    """Torch's hooks that run for every module of the process."""
+    shared = vars(nn.modules.module)
+    return {
+        name: dict(hooks) for name, hooks in shared.items() if name.startswith("_global_") and hasattr(hooks, "items")
+    }
+
+
 def snapshot(model: nn.Module) -> dict[str, Any]:
     """Everything that a method might leave behind."""
     state: dict[str, Any] = {}
@@ -34,6 +42,7 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
         state[f"{name}: parameter"] = (parameter.requires_grad, id(grad), None if grad is None else grad.clone())
     for name, tensor in model.state_dict().items():
         state[f"{name}: bits"] = (tensor.data_ptr(), tensor.clone())
+    state["global hooks"] = global_hooks()
     state["random"] = torch.get_rng_state()
     state["grad mode"] = torch.is_grad_enabled()
     return state

@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+from torch import nn
+
+from l2caf.tail.script import tensors_in, with_part
 
 INPUT: Final = "input"
 
@@ -18,10 +19,7 @@ class Entrance(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the network returns."""
-        leaves, structure = pytree.tree_flatten((args, kwargs))
-        for place, leaf in enumerate(leaves):
-            if isinstance(leaf, Tensor) and leaf.is_floating_point():
-                leaves[place] = self.input(leaf)
-                break
-        args, kwargs = pytree.tree_unflatten(leaves, structure)
+        floats = [number for number, tensor in enumerate(tensors_in((args, kwargs))) if tensor.is_floating_point()]
+        if floats:
+            args, kwargs = with_part((args, kwargs), floats[0], self.input)
         return self.network(*args, **kwargs)

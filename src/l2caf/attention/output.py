@@ -55,9 +55,10 @@ def over_region(mask: Bool[Tensor, "h w"], part: str | int | None = None) -> Cal
 
     def averaged(output: Any) -> Float[Tensor, "b n"]:
         maps = _chosen(output, part)
-        if not isinstance(maps, Tensor) or maps.dim() != 4 or maps.shape[2:] != mask.shape:
-            found = tuple(maps.shape) if isinstance(maps, Tensor) else _described(maps)
-            raise OutputError(f"the network returned {found}, expected maps (b, n, {mask.shape[0]}, {mask.shape[1]})")
+        shape = tuple(getattr(maps, "shape", ()))
+        if len(shape) != 4 or shape[2:] != mask.shape:
+            found, size = shape or _described(maps), f"{mask.shape[0]}, {mask.shape[1]}"
+            raise OutputError(f"the network returned {found}, expected maps (b, n, {size})")
         inside = mask.to(maps)
         return (maps * inside).sum((2, 3)) / inside.sum()
 
@@ -72,12 +73,13 @@ def _chosen(output: Any, choice: OutputChoice) -> Any:
         return output
     if callable(choice):
         return choice(output)
-    if isinstance(choice, str) and not isinstance(output, Mapping) and hasattr(output, choice):
-        return getattr(output, choice)
     try:
         return output[choice]
     except (LookupError, TypeError) as error:
-        hint = nearest(choice, output) if isinstance(choice, str) and isinstance(output, Mapping) else ""
+        keys = list(output) if isinstance(output, Mapping) else None
+        if keys is None and hasattr(output, str(choice)):  # a dataclass or a named tuple
+            return getattr(output, str(choice))
+        hint = nearest(str(choice), map(str, keys)) if keys else ""
         raise OutputError(f"the network's output has no {choice!r}: it returned {_described(output)}{hint}") from error
 
 

@@ -63,6 +63,6 @@ def _per_input(target: Tensor, b: int) -> Tensor:
 
 def _for_every_input(target: int | Sequence[int], b: int) -> Tensor:
     numbers = [target] if isinstance(target, int) else list(target)
-    if not numbers or not all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
+    if not numbers or any(type(number) is not int for number in numbers):
         raise TargetError(f"target {target!r} is not understood; expected an int or a list of ints")
     return torch.tensor(numbers).expand(b, -1)

@@ -1,10 +1,9 @@
 """The main job: pictures and a network in, maps and a page out."""
 
-import copy
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -210,8 +209,7 @@ def _maps_of(
 
 
 def _write_animations(folder: Path, target: Target, batch: Batch, labels: Labels, caf: L2CAF) -> None:
-    slow = copy.copy(caf)
-    slow.solver = Descent(keep_trace=True)
+    slow = replace(caf, solver=Descent(keep_trace=True))
     x0, y0, x1, y1 = map(round, batch.regions[0])
     seen = np.asarray(batch.pictures[0].crop((x0, y0, x1, y1)))
     for wanted, kind in ((None, "oblivious"), (target, "specific")):

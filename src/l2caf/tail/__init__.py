@@ -1,10 +1,12 @@
 """The tail of a network: what only runs after one layer, replayed without the rest."""
 
+from l2caf.tail.place import Slots as Slots
+from l2caf.tail.proof import cut as cut
+from l2caf.tail.proof import prove_rows_apart as prove_rows_apart
 from l2caf.tail.record import dependents as dependents
 from l2caf.tail.record import record as record
+from l2caf.tail.replay import Keep as Keep
 from l2caf.tail.replay import Tail as Tail
-from l2caf.tail.replay import cut as cut
-from l2caf.tail.replay import prove_rows_apart as prove_rows_apart
 from l2caf.tail.response import AffineResponse as AffineResponse
 from l2caf.tail.response import is_affine as is_affine
 from l2caf.tail.response import is_odd as is_odd

@@ -22,8 +22,8 @@ class Slots:
     """The slots of a layer that are looked at.
 
     Attributes:
-        layer: which calls and frames.
-        layout: of what the layer returns.
+        layer: the layer, and which of its calls and frames are looked at.
+        layout: where the positions, and the frames, are in what the layer returns.
     """
 
     layer: LayerCalls
@@ -32,14 +32,13 @@ class Slots:
     @cached_property
     def chosen(self) -> tuple[tuple[int, int], ...]:
         """(call, frame) of every slot, calls counted over those of interest."""
-        n = self.layout.n if isinstance(self.layout, Frames) else 1
-        frames = range(n) if self.layer.frames is None else self.layer.frames
+        frames = range(self.layout.n_frames) if self.layer.frames is None else self.layer.frames
         return tuple((call, frame) for call in range(len(self.layer.calls)) for frame in frames)
 
     @property
     def is_single(self) -> bool:
         """Whether the layer returns one map per input, once: nothing to choose."""
-        return len(self.layer.calls) == 1 and not isinstance(self.layout, Frames)
+        return len(self.layer.calls) == 1 and not self.layout.has_frames
 
     @property
     def per_input(self) -> int:
@@ -47,35 +46,28 @@ class Slots:
         return 1 if self.layer.joint else len(self.chosen)
 
     @property
-    def frame_layout(self) -> Layout:
-        """The layout of one frame's map."""
-        return self.layout.inner if isinstance(self.layout, Frames) else self.layout
-
-    @property
     def tail_layout(self) -> Layout:
         """The layout of `features`."""
         joint = self.layer.joint and not self.is_single
-        return Frames(self.frame_layout, len(self.chosen), "axis") if joint else self.frame_layout
+        return Frames(self.layout.frame, len(self.chosen), "axis") if joint else self.layout.frame
 
-    def split(self, features: Tensor) -> Tensor:
-        """What the layer returned as (b, frames, ...)."""
-        return self.layout.split(features) if isinstance(self.layout, Frames) else features.unsqueeze(1)
-
-    def join(self, maps: Tensor) -> Tensor:
-        """The inverse of `split`."""
-        return self.layout.join(maps) if isinstance(self.layout, Frames) else maps.squeeze(1)
+    @cached_property
+    def numbers(self) -> tuple[int, ...] | None:
+        """The number of the run or frame that each slot is; None where there is one only, or one filter for all."""
+        numbers = tuple(frame for _, frame in self.chosen) if self.layout.has_frames else self.layer.calls
+        return None if self.layer.joint or len(numbers) == 1 else numbers
 
     def features(self, maps: tuple[Tensor, ...]) -> Tensor:
         """The maps of all slots, slots minor, or on an axis of their own where they share a filter."""
         if self.is_single:
             return maps[0]
-        frames = [self.split(features) for features in maps]
+        frames = [self.layout.split(features) for features in maps]
         stacked = torch.stack([frames[call][:, frame] for call, frame in self.chosen], dim=1)
         return stacked if self.layer.joint else stacked.flatten(0, 1)
 
     def n_inputs(self, maps: tuple[Tensor, ...]) -> int:
         """Inputs of the network."""
-        return self.split(maps[0]).shape[0]
+        return self.layout.split(maps[0]).shape[0]
 
 
 @dataclass(frozen=True)
@@ -83,11 +75,11 @@ class Place:
     """Where the filtered maps of one replay go.
 
     Attributes:
-        slots: what is filtered.
+        slots: the runs and frames that may be filtered.
         maps: the layer's own map at each of its calls.
         filtered: (r, ...) in the layout of the tail.
-        rows: (r,) which input and slot each of them is for, slots minor.
-        filters: (r, p), where the maps are known to be features times filters.
+        rows: (r,) which input and slot each filtered map is for, slots minor.
+        filters: (r, p), where the filtered maps are features times filters; None where they are other maps.
     """
 
     slots: Slots
@@ -112,7 +104,8 @@ class Place:
         is_shared = tensor.dim() == 0 or tensor.shape[0] == 0 or tensor.shape[0] % n != 0
         if is_shared or _is_identity(self.inputs, n):
             return tensor.clone() if copy else tensor  # the network may write into what it is given
-        if self._lies_by_frame(tensor.shape):
+        layout = self.slots.layout
+        if layout.is_frame_major and tensor.shape[0] == layout.n_frames * n:
             return tensor.unflatten(0, (-1, n)).index_select(1, self.inputs).flatten(0, 1)
         return tensor.unflatten(0, (n, -1)).index_select(0, self.inputs).flatten(0, 1)
 
@@ -135,11 +128,11 @@ class Place:
         """
         if self.slots.is_single:
             return self.filtered
-        frames = self.slots.split(self.of(self.maps[call]) if own is None else own)
+        frames = self.slots.layout.split(self.of(self.maps[call]) if own is None else own)
         if self.slots.layer.joint:
-            return self.slots.join(self._all_at(call, frames, is_own=own is not None))
+            return self.slots.layout.join(self._all_at(call, frames, is_own=own is not None))
         here = self._is_here(call, frames.shape[1]).view(*frames.shape[:2], *(1 for _ in frames.shape[2:]))
-        return self.slots.join(torch.where(here, self.filtered.unsqueeze(1), frames))
+        return self.slots.layout.join(torch.where(here, self.filtered.unsqueeze(1), frames))
 
     def _all_at(self, call: int, frames: Tensor, *, is_own: bool) -> Tensor:
         maps = list(frames.unbind(1))
@@ -153,7 +146,7 @@ class Place:
         if own is None or self.filters is None:
             return self.filtered[:, number]
         parts = self.filters.unflatten(1, (len(self.slots.chosen), -1))
-        return self.slots.frame_layout.apply(own, parts[:, number])
+        return self.slots.layout.frame.apply(own, parts[:, number])
 
     def _is_here(self, call: int, n_frames: int) -> Bool[Tensor, "r f"]:
         """Which frame of this call each row is about."""
@@ -161,14 +154,10 @@ class Place:
         of_slot = torch.tensor(frames, device=self.rows.device)
         return of_slot[self.rows % len(frames)].unsqueeze(1) == torch.arange(n_frames, device=self.rows.device)
 
-    def _lies_by_frame(self, shape: torch.Size) -> bool:
-        layout = self.slots.layout
-        return isinstance(layout, Frames) and layout.order == "frame" and shape[0] == layout.n * self.n_inputs
-
 
 def filtered_elements(slots: Slots, features: Tensor) -> int:
     """Elements of the map that one row of the tail sends through the network: all frames, whichever is filtered."""
-    frames = slots.layout.n if isinstance(slots.layout, Frames) and not slots.layer.joint else 1
+    frames = 1 if slots.layer.joint else slots.layout.n_frames  # `features` hold all frames of a joint filter
     return frames * math.prod(features.shape[1:])
 
 

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from l2caf.errors import LayerError, TailError
-from l2caf.guard import genuine_call, intercept
-from l2caf.tail.script import Event, Held, Inputs, LayerCalls, Recording, Step, held_by
+from l2caf.guard import Args, Kwargs, genuine_call, intercept
+from l2caf.tail.script import Event, Held, Inputs, LayerCalls, Recording, Step, held_by, tensors_in, with_part
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class _Recorder:
         self.maps: list[Tensor] = []
         self.script: tuple[Event, ...] = ()
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def __call__(self, module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
         if self.script:
             return genuine_call(module, args, kwargs)
         self.frames.append(_Frame(module))
@@ -82,11 +82,11 @@ class _Recorder:
         return self.calls - 1 in self.layer.calls
 
     def _take(self, module: nn.Module, output: Any) -> Any:
-        tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
+        tensors = tensors_in(output)
         if not tensors:
             raise LayerError(f"the layer returned {type(output).__name__}, which holds no tensor; choose another layer")
         self.maps.append(tensors[self.layer.part].detach().clone())
-        rest = None if isinstance(output, Tensor) else pytree.tree_map_only(Tensor, Tensor.detach, output)
+        rest = None if tensors[0] is output else pytree.tree_map_only(Tensor, Tensor.detach, output)
         parent = self.frames[-1]
         parent.events.append(Event(Step.LAYER, module, rest))
         parent.has_layer = True
@@ -96,18 +96,7 @@ class _Recorder:
                     held.settle()
         if self.calls - 1 == self.layer.calls[-1]:
             self.script = tuple(event for frame in self.frames for event in frame.as_events())
-        return output if self.change is None else with_part(output, self.layer.part, self.change, lambda other: other)
-
-
-def with_part(output: Any, part: int, function: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor]) -> Any:
-    """What a layer returned, with `function` of its `part`-th tensor, and `other` of its others."""
-    if isinstance(output, Tensor):
-        return function(output)
-    leaves, structure = pytree.tree_flatten(output)
-    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-    for count, place in enumerate(places):
-        leaves[place] = function(leaves[place]) if count == part else other(leaves[place])
-    return pytree.tree_unflatten(leaves, structure)
+        return output if self.change is None else with_part(output, self.layer.part, self.change)
 
 
 def record(
@@ -116,7 +105,6 @@ def record(
     layer: LayerCalls,
     *,
     copy: bool = False,
-    dependents: frozenset[int] = frozenset(),
 ) -> Recording:
     """Run the network once and keep what is needed to replay it from `layer` on.
 
@@ -125,7 +113,6 @@ def record(
         inputs: what to call it with.
         layer: where to cut.
         copy: keep a copy of every finished output, not only what the network still holds when the layer returns.
-        dependents: which steps of the script depend on an earlier call of the layer.
 
     Returns:
         The recording; its tensors carry no gradient.
@@ -135,7 +122,7 @@ def record(
     """
     recorder = _Recorder(layer, copy=copy)
     output = _run(model, inputs, recorder)
-    script = tuple(replace(event, depends=place in dependents) for place, event in enumerate(recorder.script))
+    script = tuple(replace(event, depends=place in layer.rerun) for place, event in enumerate(recorder.script))
     return Recording(inputs, output, tuple(recorder.maps), layer, script)
 
 

@@ -166,8 +166,11 @@ class AffineResponse:
         tail = self.tail
         if tail.keep != "shapes" or not tail.slots.is_single:
             return None
+        maps = tail.layout.single(tail.features)
+        if maps is None:
+            return None
         try:
-            singles = self.side * tail.layout.single(tail.features)
+            singles = self.side * maps
             answers = tail.through(singles, torch.zeros(len(singles), dtype=torch.long, device=singles.device))
         except (RuntimeError, ValueError, TypeError, LookupError):  # the tail wants its own grid
             return None

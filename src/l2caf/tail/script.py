@@ -1,17 +1,20 @@
 """What a recording is: the inputs, the steps on the way to the layer, and what each of them returned."""
 
+import itertools
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from l2caf.errors import LayerError
-from l2caf.guard import genuine_call, intercept
+from l2caf.guard import Args, Kwargs, genuine_call, intercept, version_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +23,11 @@ class Inputs:
 
     Attributes:
         args: positional arguments; tensors carry the batch on their first axis.
-        kwargs: keyword arguments, likewise.
+        kwargs: keyword arguments; tensors carry the batch on their first axis.
         until: a module whose output is taken for the network's (Eq. 3); None for the network's own.
     """
 
-    args: tuple[Any, ...] = ()
+    args: Args = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     until: nn.Module | None = None
 
@@ -44,8 +47,7 @@ class Inputs:
 
     def tensors(self) -> list[Tensor]:
         """Every tensor among the arguments, in order."""
-        leaves = pytree.tree_leaves((self.args, dict(self.kwargs)))
-        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        return tensors_in((self.args, dict(self.kwargs)))
 
     def call(self, model: Callable[..., Any]) -> Any:
         """What `model` returns for these arguments, or `until` within it; nothing runs after that.
@@ -75,7 +77,7 @@ class _Reached(Exception):  # noqa: N818  (it leaves the network early; nothing 
         self.output = output
 
 
-def _leave(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _leave(module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
     raise _Reached(genuine_call(module, args, kwargs))
 
 
@@ -85,10 +87,12 @@ class LayerCalls:
 
     Attributes:
         module: the layer.
-        calls: which of its calls in a forward pass, from 0, ascending.
-        part: which tensor of its output, counted over nested tuples and dicts, where it returns several.
-        frames: of a layer that returns several frames at once, which of them, ascending; None for all.
+        calls: which calls of the module in a forward pass, from 0, ascending.
+        part: which tensor of the module's output, counted over nested tuples and dicts, where it returns several.
+        frames: which frames, ascending, where the layer returns several at once; None for all.
         joint: one filter over all calls and frames, rather than one for each.
+        rerun: places of those steps of the script that depend on an earlier call of the layer, as `dependents` finds
+            them; they run again on every replay.
     """
 
     module: nn.Module
@@ -96,6 +100,7 @@ class LayerCalls:
     part: int = 0
     frames: tuple[int, ...] | None = None
     joint: bool = False
+    rerun: frozenset[int] = frozenset()
 
 
 class Step(Enum):
@@ -119,8 +124,7 @@ class Held:
     @classmethod
     def of(cls, tensor: Tensor) -> "Held":
         """Hold `tensor` weakly, until the layer returns."""
-        version = 0 if tensor.is_inference() else tensor._version  # noqa: SLF001
-        return cls(tensor.shape, tensor.dtype, version, weakref.ref(tensor))
+        return cls(tensor.shape, tensor.dtype, version_of(tensor), weakref.ref(tensor))
 
     @classmethod
     def copy_of(cls, tensor: Tensor) -> "Held":
@@ -137,11 +141,16 @@ class Held:
     def is_stale(self) -> bool:
         """Whether an in-place operation has changed the value since the module returned it."""
         value = self.value
-        return value is not None and value is self.reference() and value._version != self.version  # noqa: SLF001
+        return value is not None and value is self.reference() and version_of(value) != self.version
 
     def shape_only(self) -> "Held":
         """The same without its value."""
         return replace(self, value=None)
+
+    def in_float32(self) -> "Held":
+        """The same in single precision, if it is a float."""
+        dtype = torch.float32 if self.dtype.is_floating_point else self.dtype
+        return replace(self, dtype=dtype, value=None if self.value is None else _in_float32(self.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +171,7 @@ class Recording:
         inputs: what the network was called with.
         output: what it returned.
         maps: the layer's feature map at each of its calls, copied before anything could change it in place.
-        layer: which calls of which module.
+        layer: the module, and the calls of it, that the recording is cut at.
         script: the steps from the model's call to the return of the layer's last call.
     """
 
@@ -178,33 +187,53 @@ class Recording:
 
     def shapes_only(self) -> "Recording":
         """The same recording without any kept value."""
-        script = (
-            replace(event, output=pytree.tree_map_only(Held, Held.shape_only, event.output)) for event in self.script
-        )
-        return replace(self, script=tuple(script))
+        return replace(self, script=_script_with(self.script, Held, Held.shape_only))
 
     def in_float32(self) -> "Recording":
         """The same recording with every float in single precision."""
-        script = (
-            replace(event, output=pytree.tree_map_only((Held, Tensor), _in_float32, event.output))
-            for event in self.script
-        )
+        script = _script_with(self.script, Held, Held.in_float32)
         return replace(
             self,
             inputs=self.inputs.map(_in_float32),
             output=pytree.tree_map_only(Tensor, _in_float32, self.output),
             maps=tuple(map(_in_float32, self.maps)),
-            script=tuple(script),
+            script=_script_with(script, Tensor, _in_float32),
         )
 
 
-def _in_float32(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.float() if value.is_floating_point() else value
-    dtype = torch.float32 if value.dtype.is_floating_point else value.dtype
-    return replace(value, dtype=dtype, value=None if value.value is None else _in_float32(value.value))
+def _script_with(script: tuple[Event, ...], kind: type[T], function: Callable[[T], T]) -> tuple[Event, ...]:
+    """The script with `function` of everything of one kind that its steps returned."""
+    outputs = (pytree.tree_map_only(kind, function, event.output) for event in script)
+    return tuple(replace(event, output=output) for event, output in zip(script, outputs, strict=True))
+
+
+def _in_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def held_by(event: Event) -> list[Held]:
     """Every tensor that a step returned."""
     return [leaf for leaf in pytree.tree_leaves(event.output) if isinstance(leaf, Held)]
+
+
+def tensors_in(tree: object) -> list[Tensor]:
+    """Every tensor in nested tuples, lists and dicts, in order."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def with_part(
+    tree: Any, part: int, function: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor] = _itself
+) -> Any:
+    """Nested tuples, lists and dicts, with `function` of their `part`-th tensor and `other` of the other tensors."""
+    if isinstance(tree, Tensor):  # most layers: every replay comes here, and walking a tree costs 15 us
+        return function(tree)
+    numbers = itertools.count()
+
+    def changed(tensor: Tensor) -> Tensor:
+        return function(tensor) if next(numbers) == part else other(tensor)
+
+    return pytree.tree_map_only(Tensor, changed, tree)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2caf.errors import LayoutError
-from l2caf.layouts import ChannelsFirst, ChannelsLast, Layout, Tokens, infer_layout, named_layout
+from l2caf.layouts import LAYOUTS, ChannelsFirst, ChannelsLast, Layout, Tokens
 
 GRIDS = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
 
@@ -34,42 +34,17 @@ def test_single_is_every_position_on_a_grid_of_its_own(grid: tuple[int, ...], pr
     layout: Layout = (ChannelsFirst(), ChannelsLast(), Tokens(grid, prefix))[kind]
     features = torch.randn(((b, c, *grid), (b, *grid, c), (b, prefix + p, c))[kind])
     singles = layout.single(features)
+    assert singles is not None
     assert len(singles) == b * p
     small: Layout = Tokens((1,) * len(grid), prefix) if kind == 2 else layout
     assert torch.equal(small.vectors(singles).reshape(b, p, c), layout.vectors(features))
 
 
-@pytest.mark.parametrize(
-    ("shape", "size", "name"),
-    [
-        ((1, 512, 7, 7), (224, 224), "channels-first"),
-        ((1, 512, 5, 9), (160, 288), "channels-first"),
-        ((1, 7, 7, 768), (224, 224), "channels-last"),
-        ((1, 196, 768), (224, 224), "tokens 14x14, 0 prefix"),
-        ((1, 197, 768), (224, 224), "tokens 14x14, 1 prefix"),
-        ((1, 198, 768), (224, 224), "tokens 14x14, 2 prefix"),
-        ((1, 261, 768), (224, 224), "tokens 16x16, 5 prefix"),
-        ((1, 1 + 8 * 16, 768), (128, 256), "tokens 8x16, 1 prefix"),
-        ((1, 64, 4, 7, 7), (16, 112, 112), "channels-first"),
-        ((1, 64, 25), (100,), "channels-first"),
-    ],
-)
-def test_layouts_of_known_networks_are_found_from_shapes(
-    shape: tuple[int, ...], size: tuple[int, ...], name: str
-) -> None:
-    layout = infer_layout(shape, size)
-    assert layout is not None
-    assert layout.name == name
-
-
-@pytest.mark.parametrize("shape", [(1, 1000), (1, 512, 1, 1), (1, 3, 500, 500), (1,), (1, 768, 1)])
-def test_shapes_without_a_grid_have_no_layout(shape: tuple[int, ...]) -> None:
-    assert infer_layout(shape, (224, 224)) is None
-
-
-def test_an_unknown_name_and_tokens_that_do_not_fit_are_layout_errors() -> None:
-    assert named_layout("channels-last") == ChannelsLast()
-    with pytest.raises(LayoutError, match="unknown layout 'hwc'"):
-        named_layout("hwc")
+def test_tokens_that_do_not_fit_are_a_layout_error() -> None:
     with pytest.raises(LayoutError, match="does not hold tokens 3x3"):
         Tokens((3, 3), 1).grid(torch.zeros(1, 9, 4))
+
+
+def test_layouts_that_need_no_numbers_are_registered_under_their_names() -> None:
+    assert dict(LAYOUTS) == {"channels-first": ChannelsFirst(), "channels-last": ChannelsLast()}
+    assert all(layout.name == name for name, layout in LAYOUTS.items())

@@ -1,0 +1,243 @@
+"""Find where to cut a network, once for inputs of one shape, and cut it open there.
+
+    caf -> find_plan -> discovery    which modules return a grid; `layouts` says where it lies
+                     -> reach        which of these move the output, and which of them is the default
+                     -> frames, tail in which order the batch holds frames, what runs again on a replay, what is kept
+
+A plan is found on one input of noise, so that it depends on the network, on the shape of its inputs and on how large
+their values are, but not on which inputs came first: features that are dead in one picture must not change the layer
+of the others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from l2caf.attention.discovery import LayerInfo, list_calls, locate, resolve_layer
+from l2caf.attention.entrance import INPUT, Entrance
+from l2caf.attention.frames import clip_of, frame_order, named_calls, named_frames
+from l2caf.attention.probe import first_of, probe_of, spatial_size
+from l2caf.attention.reach import reaches, with_reach
+from l2caf.errors import FeatureError, LayerError, OutputError
+from l2caf.layouts import Layout, LayoutChoice, LayoutFinder, given_layout
+from l2caf.tail import Inputs, Keep, LayerCalls, Slots, Tail, cut, dependents
+from l2caf.tail.replay import ReadOutput
+
+HALF: Final = (torch.float16, torch.bfloat16)
+NOTHING_TO_LOOK_AT: Final = (
+    "no layer of this network has a spatial grid of more than one position that reaches the output, so "
+    "there is nothing to look at; name a layer with `layer=` (`l2caf layers` lists them all with the "
+    "reason), or say `layer='input'` where the input already is a feature map"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CutOptions:
+    """What a user says about where to cut; see `L2CAF`.
+
+    Attributes:
+        layer: name of a layer, or the layer itself; None for the default layer.
+        layout: where space is in the layer's map.
+        call: which runs or frames of the layer are explained; None for all.
+        joint: whether all of these share one filter.
+        read: takes the network's output to (b, n).
+        fast: whether to replay only what comes after the layer.
+    """
+
+    layer: str | nn.Module | None
+    layout: LayoutChoice
+    call: int | Sequence[int] | None
+    joint: bool
+    read: ReadOutput
+    fast: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A network cut open at a layer.
+
+    Attributes:
+        layer: name of the layer.
+        tail: what comes after the layer.
+        inputs: what the network was called with.
+        calls: which runs of the layer, or which of the frames that it returns, the tail's inputs stand for, minor;
+            None where there is only one, or one filter for all.
+        input_size: spatial size of the inputs.
+    """
+
+    layer: str
+    tail: Tail
+    inputs: Inputs
+    calls: tuple[int, ...] | None
+    input_size: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where to cut a network for inputs of one shape.
+
+    Attributes:
+        name: name of the layer.
+        model: the network, or the network behind an `Entrance`.
+        slots: which runs and frames of the layer, and where space is in them.
+        read: takes the network's output to (b, n).
+        keep: the least that a replay needs of what ran before the layer; None to run the whole network instead. A
+            batch that needs more gets more, for itself: its result does not depend on the batches before it.
+    """
+
+    name: str
+    model: nn.Module
+    slots: Slots
+    read: ReadOutput
+    keep: Keep | None
+
+    def open(self, inputs: Inputs, memory: int | None) -> Cut:
+        """Cut the network open for a batch.
+
+        Args:
+            inputs: what to call the network with.
+            memory: bytes of filtered feature maps that may be in flight at once; None for a size that suits the device.
+
+        Returns:
+            The cut.
+
+        Raises:
+            TailError: if the network cannot be replayed on these inputs.
+            FeatureError: if the feature map of an input is not finite, or zero.
+            OutputError: if the output of an input is not finite.
+        """
+        tail = cut(self.model, inputs, self.slots, self.read, keep=self.keep, memory=memory)
+        if tail.reference.dtype in HALF and not bool(torch.isfinite(tail.reference).all()):
+            tail = tail.in_float32()
+        self._check_values(tail)
+        frames = (tail.layout.n_frames,) if tail.layout.has_frames else ()
+        is_map = isinstance(self.model, Entrance)  # then the input has the size of the grid
+        size = tail.grid if is_map else (*frames, *spatial_size(inputs)[len(frames) - len(tail.grid) :])
+        return Cut(self.name, tail, inputs, self.slots.numbers, size)
+
+    def _check_values(self, tail: Tail) -> None:
+        """Refuse inputs whose features hold nothing to attend to."""
+        size = tail.features.flatten(1).abs().amax(dim=1)
+        for bad, what in ((~torch.isfinite(size), "is not finite"), (size == 0, "is zero throughout")):
+            if bool(bad.any()):
+                raise FeatureError(
+                    f"the feature map of layer {self.name!r} {what} for inputs {bad.nonzero().flatten().tolist()}; "
+                    "check those inputs and the network's weights"
+                )
+        bad = ~torch.isfinite(tail.reference).all(dim=1)
+        if bool(bad.any()):
+            wrong = bad.nonzero().flatten().tolist()
+            raise OutputError(
+                f"the network's output is not finite for inputs {wrong}; check those inputs and the weights"
+            )
+
+
+def find_plan(model: nn.Module, inputs: Inputs, options: CutOptions) -> Plan:
+    """Where to cut for inputs of this shape.
+
+    Args:
+        model: a borrowed network.
+        inputs: a batch of any size; its values matter as `probe_of` says.
+        options: what the user said.
+
+    Returns:
+        The plan.
+
+    Raises:
+        LayerError: if the layer does not exist, has no grid, or does not reach the output.
+        LayoutError: if space cannot be told from the inputs.
+        TailError: if the network cannot be replayed.
+    """
+    try:
+        return _plan_on(model, probe_of(model, inputs, options.read), options)
+    except LayerError:
+        first = first_of(inputs)
+    return _plan_on(model, first, options)  # all may be dead on noise; where that is not why, this raises the same
+
+
+def list_layers(model: nn.Module, inputs: Inputs, options: CutOptions) -> list[LayerInfo]:
+    """Every layer with a grid, with the reach that `find_plan` sees.
+
+    Args:
+        model: a borrowed network.
+        inputs: a batch of any size; its values matter as `probe_of` says.
+        options: what the user said.
+
+    Returns:
+        The layers, in the order in which they finish.
+    """
+    listed: list[LayerInfo] = []
+    for one in (probe_of(model, inputs, options.read), first_of(inputs)):
+        calls = list_calls(model, one, _layout_finder(model, one, options.layout))
+        listed = with_reach(model, one, options.read, calls, every=True)
+        if any(info.is_default for info in listed):
+            break
+    return listed
+
+
+def _plan_on(model: nn.Module, one: Inputs, options: CutOptions) -> Plan:
+    """Where to cut, found on one input (a batch of one)."""
+    if options.layer == INPUT and INPUT not in dict(model.named_modules()):
+        model = Entrance(model)
+    runs, like = _runs(model, one, options)
+    name, module = resolve_layer(model, like.name)
+    asked = None if like.layout.has_frames else options.call  # else `call` says which frames, not which runs
+    if asked is None:
+        chosen = [info for info in runs if (info.shape, info.part) == (like.shape, like.part)]
+    else:
+        chosen = named_calls(name, runs, asked)
+    if any(info.reach is None for info in chosen):  # a listing knows it of most runs, which saves this pass
+        reached = reaches(model, one, options.read, {(module, info.call): info for info in chosen})
+        chosen = [replace(info, reach=reached[module, info.call]) for info in chosen]
+    moving = [info for info in chosen if info.reach]
+    if not moving or (asked is not None and len(moving) < len(chosen)):
+        raise LayerError(
+            f"no position of layer {name!r} moves the output: nothing reads it there, or a normalisation right "
+            "behind it undoes any scaling; choose another layer (`l2caf layers`)"
+        )
+    slots = _slots(model, one, name, module, moving, options)
+    keep = cut(model, one, slots, options.read).keep if options.fast else None
+    return Plan(name, model, slots, options.read, keep)
+
+
+def _runs(model: nn.Module, one: Inputs, options: CutOptions) -> tuple[list[LayerInfo], LayerInfo]:
+    """The runs of the layer that return a grid, and the one whose shape they shall have to be explained together."""
+    find_layout = _layout_finder(model, one, options.layout)
+    if options.layer is not None:
+        runs = locate(model, *resolve_layer(model, options.layer), one, find_layout)
+        return runs, runs[-1]
+    listed = with_reach(model, one, options.read, list_calls(model, one, find_layout))
+    like = next((info for info in listed if info.is_default), None)
+    if like is None:
+        raise LayerError(NOTHING_TO_LOOK_AT)
+    return [info for info in listed if info.name == like.name], like
+
+
+def _slots(
+    model: nn.Module, one: Inputs, name: str, module: nn.Module, runs: list[LayerInfo], options: CutOptions
+) -> Slots:
+    """Which runs and frames are explained, and what of the network runs again when one of them is filtered."""
+    layout = runs[0].layout
+    layer = LayerCalls(module, tuple(info.call for info in runs), runs[0].part, joint=options.joint)
+    if layout.has_frames:  # one run returns them all
+        frames = named_frames(name, layout.n_frames, options.call)
+        layer = replace(layer, calls=layer.calls[-1:], frames=frames)
+    if layout.rows_per_input > 1:
+        layout = layout.in_order(frame_order(model, one, layer))
+    if len(layer.calls) > 1:
+        layer = replace(layer, rerun=dependents(model, one, layer, partial(_changed, layout)))
+    return Slots(layer, layout)
+
+
+def _layout_finder(model: nn.Module, one: Inputs, choice: LayoutChoice) -> LayoutFinder:
+    return LayoutFinder(spatial_size(one), clip_of(model, one), given_layout(choice))
+
+
+def _changed(layout: Layout, features: Tensor) -> Tensor:
+    """The same map under other weights at every position."""
+    weights = torch.linspace(0.5, -0.5, layout.vectors(features).shape[1], device=features.device)
+    return layout.apply(features, weights.expand(len(features), -1))
