@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from l2caf.attention import L2CAF
-from l2caf.attention.solve import SolverName
 from l2caf.errors import RunError, nearest
 from l2caf.methods import CAM, GradCAM, GradCAMAbs
 from l2caf.models import LoadedModel
 from l2caf.objectives import ClassSpecific, Others
+from l2caf.solvers import SOLVERS
 
 What = Literal["filter", "box", "heatmap", "overlay"]
 Compare = Literal["cam", "gradcam", "gradcam-abs"]
@@ -46,7 +46,7 @@ class Options:
     layer: str | None = None
     constraint: str = "l2"
     others: Others = "sum"
-    solver: SolverName = "auto"
+    solver: str = "auto"
     compare: Compare | None = None
     threshold: float = 0.2
     batch_size: int = 32
@@ -80,12 +80,11 @@ def parse_what(text: str) -> tuple[What, ...]:
     return tuple(name for name in known if name in names)
 
 
-def named_solver(text: str) -> SolverName:
+def named_solver(text: str) -> str:
     """A solver's name, checked; raises `RunError` for one that does not exist."""
-    for name in get_args(SolverName):
-        if text == name:
-            return name
-    raise RunError(f"unknown solver {text!r}; expected one of {', '.join(get_args(SolverName))}")
+    if text in SOLVERS:
+        return text
+    raise RunError(f"unknown solver {text!r}; expected one of {', '.join(SOLVERS)}")
 
 
 def named_compare(text: str) -> Compare | None:
