@@ -79,8 +79,8 @@ class SquaredGoal(Goal):
     """Be near a reference output.
 
     Attributes:
-        reference: NT, one row per problem (m, n).
-        kept: (m, n), 1 where a component is to be kept and 0 where it does not matter; None keeps all.
+        reference: the outputs v (m, n) to be near to, one row for each problem.
+        kept: the weights (m, n), 1 where a component is to be kept and 0 where it does not matter; None keeps all.
     """
 
     closed: ClassVar[type[ClosedForm]] = Quadratic
@@ -123,7 +123,7 @@ class LinearGoal(Goal):
     """Make a weighted sum of the output small.
 
     Attributes:
-        weights: s, one row per problem (m, n).
+        weights: the weights s (m, n) of the sum, one row for each problem.
     """
 
     closed: ClassVar[type[ClosedForm]] = Linear
@@ -163,7 +163,7 @@ class CosineGoal(Goal):
     """Point where a reference points.
 
     Attributes:
-        reference: v, one row per problem (m, n), none of them zero.
+        reference: the directions v (m, n), one row for each problem, none of them zero.
     """
 
     closed: ClassVar[type[ClosedForm]] = Cosine

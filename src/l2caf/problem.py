@@ -76,8 +76,8 @@ class Linear(ClosedForm):
     """Minimise `offset + gradient . f`.
 
     Attributes:
-        gradient: (m, p), any finite values.
-        offset: (m,), the loss of the zero filter.
+        gradient: the slopes g (m, p), any finite values.
+        offset: the losses (m,) of the zero filter.
     """
 
     needs_jacobian: ClassVar[bool] = False
@@ -96,10 +96,10 @@ class Quadratic(ClosedForm):
     """Minimise `offset - 2 slope . f + f . gram f`.
 
     Attributes:
-        gram: (m, p, p), symmetric positive semi-definite, float64.
-        slope: (m, p), float64.
-        offset: (m,), the loss of the zero filter.
-        uniform: (m, p), the filter that the solution is near to where several are best; None for the constant one.
+        gram: the matrices G (m, p, p), symmetric and positive semi-definite, in float64.
+        slope: the vectors b (m, p), in float64.
+        offset: the losses (m,) of the zero filter.
+        uniform: the filters (m, p) that solutions are near to where several are best; None for the constant filter.
     """
 
     is_two_sided: ClassVar[bool] = True
@@ -120,12 +120,12 @@ class Cosine(ClosedForm):
     """Minimise `1 - v . y / ||y||` with `y = c + J f` and v of unit length.
 
     Attributes:
-        gram: J^T J (m, p, p), float64.
-        slope: J^T v (m, p), float64.
-        cross: J^T c (m, p), float64.
-        along: v . c (m,), float64.
-        square: c . c (m,), float64.
-        uniform: (m, p), the filter that the solution is near to where several are best; None for the constant one.
+        gram: the matrices J^T J (m, p, p), in float64.
+        slope: the vectors J^T v (m, p), in float64.
+        cross: the vectors J^T c (m, p), in float64.
+        along: the products v . c (m,), in float64.
+        square: the products c . c (m,), in float64.
+        uniform: the filters (m, p) that solutions are near to where several are best; None for the constant filter.
     """
 
     needs_proof: ClassVar[bool] = True  # a loss with several minima, and not every one of them is recognised
@@ -151,7 +151,7 @@ class Spanned(ClosedForm):
     Attributes:
         inner: the problem in q coordinates. The subspace also holds a direction that changes no loss, so that the norm
             can be filled up inside it and its minima are those of all filters.
-        basis: (m, p, q), orthonormal columns, float64.
+        basis: the orthonormal columns (m, p, q) that span the subspace, in float64.
     """
 
     inner: ClosedForm
@@ -171,7 +171,7 @@ class TwoSided(ClosedForm):
     """A problem in the coordinates (max(f, 0), min(f, 0)).
 
     Attributes:
-        unfolded: the problem in 2 p coordinates, of a kind with `is_two_sided`, float64.
+        unfolded: the problem in 2 p coordinates, of a kind with `is_two_sided`, in float64.
     """
 
     unfolded: ClosedForm

@@ -30,11 +30,11 @@ Solver = str | AnySolver[Any]
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """A solution and the loss of saying nothing.
+    """A solution, and the losses that it is to be compared with.
 
     Attributes:
-        solution: m rows; its losses are the tail's.
-        uniform_loss: (m,) under the uniform filter.
+        solution: the solution of m rows, whose losses were computed by the tail.
+        uniform_loss: the losses (m,) of the uniform filter.
     """
 
     solution: Solution
@@ -46,7 +46,7 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint) -> Sol
 
     Args:
         tail: the network after the layer.
-        goal: m problems.
+        goal: what is wanted of the output, for m problems.
         solver: a name in `l2caf.solvers.SOLVERS`, or any object with a method `solve(problem, constraint, starts)`.
         constraint: the feasible set, bound to the tail's grid.
 
@@ -79,14 +79,14 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint) -> Sol
 
 
 def _solve_closed(whole: TailProblem, solver: AnySolver[Any], constraint: Constraint) -> tuple[Solved | None, Rows]:
-    """What closed forms solve, and the problems that none of them does; None where that is all."""
+    """The solution by closed forms, or None if they solve nothing, and the problems that are left."""
     solved: Solved | None = None
     missed = whole.problems
     starts = TailStarts(whole, constraint)
     for problem in closed_forms(whole, constraint, partial(takes, solver, constraint=constraint)):
         found, agrees = _checked(whole, problem, solver.solve(problem, constraint, starts), constraint)
         gained, missed = missed[agrees[missed]], missed[~agrees[missed]]
-        if len(gained) and solved is not None:
+        if len(gained) and solved is not None:  # inputs of one batch may differ: some affine, others on either side
             found = replace(solved, solution=merged(solved.solution, found.solution.rows(gained), gained))
         solved = found if len(gained) else solved
         if not len(missed):
@@ -98,6 +98,8 @@ def _checked(
     whole: TailProblem, problem: ClosedForm, solution: Solution, constraint: Constraint
 ) -> tuple[Solved, Flags]:
     """Real losses, and whether the problem predicts them at the solution, the uniform and a random filter."""
+    # A tail that is affine only in part can agree by chance where the solution is; it seldom does at a random filter.
+    # All three go through the tail in one call.
     tail, inputs = whole.tail, whole.inputs
     uniform = uniform_filters(tail, constraint).to(solution.filters)
     probe = probe_filters(tail).to(uniform).expand_as(uniform)

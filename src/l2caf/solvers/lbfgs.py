@@ -74,8 +74,8 @@ class LBFGSSearch:
     """The state of all rows; tensors are indexed by row, and `active` names the rows still searching.
 
     Attributes:
-        loss: (m,) at the current filters, float64.
-        live: (m,), False where the gradient vanishes at the start, which then was abandoned.
+        loss: the losses (m,) of the current filters, in float64.
+        live: whether (m,) the gradient did not vanish at the start; a row where it did is abandoned.
     """
 
     def __init__(self, options: LBFGS, problem: Smooth, constraint: Constraint, begin: Filters) -> None:
@@ -165,7 +165,7 @@ class LBFGSSearch:
         self.active = rows[goes_on]
 
     def _accept(self, rows: Rows, x: Filters, loss: Losses, slope: Filters, residual: Losses) -> None:
-        """Move there and remember the curvature on the way."""
+        """Move rows to x, where the other values were measured, and remember the curvature on the way."""
         moved, bent = x - self.x[rows], slope - self.slope[rows]
         curvature = (moved * bent).sum(-1)
         # A pair of no or negative curvature would make the inverse Hessian indefinite: it is stored with weight 0.
@@ -192,6 +192,7 @@ class LBFGSSearch:
         self.step[rows] = torch.where(torch.isfinite(high), inside, 4 * step)
 
     def _has_converged(self, rows: Rows) -> Flags:
+        """Which rows gain too little to go on, or are at a stationary point."""
         options = self.options
         gained = (self.first_loss - self.loss)[rows]
         lately = self.history[rows, 0] - self.loss[rows]
@@ -199,7 +200,7 @@ class LBFGSSearch:
         return settled | (self.residual[rows] <= options.residual_rtol)
 
     def _aim(self, rows: Rows) -> None:
-        """A new line for rows that have moved: the two-loop recursion."""
+        """Choose a new line for rows that have moved, by the two-loop recursion."""
         slope, s, y, rho = self.slope[rows], self.s[rows], self.y[rows], self.rho[rows]
         q, alphas = slope.clone(), []
         for i in reversed(range(self.options.memory)):

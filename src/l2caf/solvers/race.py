@@ -21,8 +21,8 @@ class Search(Protocol):
     """A search in progress.
 
     Attributes:
-        loss: (m,) at the filters that were reached so far.
-        live: (m,), False where the search could not leave its start.
+        loss: the losses (m,) of the filters that were reached so far.
+        live: whether (m,) the search could leave its start.
     """
 
     loss: Losses

@@ -28,19 +28,18 @@ class Solution:
     """Filters for m problems.
 
     Attributes:
-        filters: (m, p), on the constraint.
-        loss: (m,), as the solver sees it, float64.
-        certificates: m certificates.
-        residual: (m,), norm of the Riemannian gradient relative to the loss's gradient, in [0, 1]; 0 at an optimum.
-        iterations: (m,), passes of the solver's loop; 0 for a closed form.
+        filters: the filters (m, p), feasible under the constraint.
+        loss: their losses (m,) as the solver sees them, in float64.
+        certificates: how far each of the m filters can be trusted.
+        residual: the norm (m,) of the Riemannian gradient relative to the gradient, in [0, 1]; it is 0 at an optimum.
+        iterations: the number (m,) of passes of the solver's loop; it is 0 for a closed form.
         solver: the solver's name.
-        unique: (m,), False where other filters are as good; None where the solver cannot tell.
-        live: (m,), False where the search could not leave its start because the gradient vanishes there; None where the
-            solver does not look.
-        trace: filters after each iteration (iterations, m, p), where the solver was asked for them.
-        trace_loss: losses of those filters (iterations, m).
-        start: m names of the starts that led to the filters, where there were several.
-        spread: (m,), by how much the loss reached from the worst start exceeds that from the best one.
+        unique: whether (m,) no other filter is as good; None if the solver cannot tell.
+        live: whether (m,) the search could leave its start, where the gradient may vanish; None if it does not look.
+        trace: the filters (iterations, m, p) after each iteration; None unless the solver was asked for them.
+        trace_loss: the losses (iterations, m) of the filters in `trace`.
+        start: the names of the m starts that led to the filters; None if there was only one.
+        spread: the loss (m,) reached from the worst start less that from the best one; None if there was only one.
     """
 
     filters: Filters
@@ -125,8 +124,8 @@ def riemannian_residual(filters: Filters, gradient: Filters) -> Losses:
     """Share of the gradient that lies along the sphere, in [0, 1].
 
     Args:
-        filters: points on a sphere around 0, (m, p).
-        gradient: Euclidean gradients of the loss there, (m, p).
+        filters: the points (m, p), each on a sphere around 0.
+        gradient: the Euclidean gradients (m, p) of the loss at these points.
 
     Returns:
         `||g - (g.u) u|| / ||g||` with u = f / ||f||, (m,), float64; 0 where the gradient vanishes.
