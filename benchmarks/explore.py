@@ -35,9 +35,9 @@ from l2caf.errors import TargetError
 from l2caf.evaluation import Frame, boxes, iou
 from l2caf.evaluation.metrics import MaxBoxAcc, energy_inside
 from l2caf.evaluation.protocols import WsolEvaluation, wsol_map
+from l2caf.goals import LinearGoal
 from l2caf.methods import CAM
 from l2caf.models import LoadedModel, ModelCard, load
-from l2caf.objectives import LinearGoal
 from l2caf.pictures import resize
 
 BASE = "CAM"

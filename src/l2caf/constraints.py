@@ -12,6 +12,7 @@ All work on grids of any rank and size.
 
 import math
 from dataclasses import dataclass, replace
+from inspect import isclass
 from typing import Final
 
 import torch
@@ -19,7 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from l2caf.errors import ConstraintError
-from l2caf.problem import Constraint
+from l2caf.problem import Constraint, Sphere
+from l2caf.registry import Registry
 from l2caf.shapes import Filters, Losses
 
 TINY: Final = 1e-30
@@ -32,8 +34,9 @@ class UnitL2:
     """`||f||_2 = radius`; the paper's radius is 1.
 
     Attributes:
-        radius: positive; below sqrt(p), where the all-ones filter would be feasible and there is nothing to find.
-        nonnegative: no weight below 0: features are damped but never turned over.
+        radius: the L2 norm of the filter, above 0. It must be below sqrt(p), because from there on the all-ones filter
+            is feasible and there is nothing to find.
+        nonnegative: whether weights below 0 are excluded, so that features are damped but never turned over.
     """
 
     radius: float = 1.0
@@ -44,16 +47,21 @@ class UnitL2:
             raise ConstraintError(f"radius={self.radius} is not positive; expected a number above 0, 1 in the paper")
 
     @property
+    def sphere(self) -> Sphere:
+        """The constraint as closed solutions know it."""
+        return Sphere(self.radius, self.nonnegative)
+
+    @property
     def name(self) -> str:
-        """Such as `l2` or `l2, radius 2, nonnegative`."""
+        """What messages call the constraint, such as `l2` or `l2, radius 2, nonnegative`."""
         radius = "" if self.radius == 1 else f", radius {self.radius:g}"
         return f"l2{radius}{', nonnegative' if self.nonnegative else ''}"
 
     def on(self, grid: tuple[int, ...]) -> "UnitL2":
-        """See that the radius leaves something to find.
+        """The constraint itself, if its radius leaves something to find on the grid.
 
         Args:
-            grid: sizes of the spatial axes.
+            grid: the sizes of the spatial axes.
 
         Returns:
             The constraint itself.
@@ -91,7 +99,7 @@ class UnitL1:
 
     @property
     def name(self) -> str:
-        """`l1`."""
+        """`l1`, which messages call the constraint."""
         return "l1"
 
     def on(self, grid: tuple[int, ...]) -> "UnitL1":
@@ -120,7 +128,7 @@ class Softmax:
 
     @property
     def name(self) -> str:
-        """`softmax`."""
+        """`softmax`, which messages call the constraint."""
         return "softmax"
 
     def on(self, grid: tuple[int, ...]) -> "Softmax":
@@ -148,9 +156,10 @@ class Gaussian:
     """A normal density over the grid, scaled to `||f||_2 = 1`: one mode, free mean (Sec. 4.4).
 
     Attributes:
-        sigma: standard deviation in positions, along every axis; the paper's covariance is the identity.
-        fit_covariance: also fit the covariance, with deviations between 0.4 positions and 0.35 of the longest side.
-        grid: sizes of the spatial axes; set by `on`.
+        sigma: the standard deviation along every axis, in positions; the paper's covariance is the identity.
+        fit_covariance: whether the covariance is fitted too. Its deviations stay between 0.4 positions and 0.35 of the
+            grid's longest side.
+        grid: the sizes of the spatial axes, which `on` sets.
     """
 
     sigma: float = 1.0
@@ -165,14 +174,14 @@ class Gaussian:
 
     @property
     def name(self) -> str:
-        """Such as `gaussian, sigma 1`."""
+        """What messages call the constraint, such as `gaussian, sigma 1`."""
         return "gaussian, fitted covariance" if self.fit_covariance else f"gaussian, sigma {self.sigma:g}"
 
     def on(self, grid: tuple[int, ...]) -> "Gaussian":
         """The constraint for a grid.
 
         Args:
-            grid: sizes of the spatial axes.
+            grid: the sizes of the spatial axes.
 
         Returns:
             A constraint that knows its grid.
@@ -229,23 +238,29 @@ class Gaussian:
         return factor + shear
 
 
-NAMES: Final[dict[str, Constraint]] = {"l2": UnitL2(), "l1": UnitL1(), "softmax": Softmax(), "gaussian": Gaussian()}
+CONSTRAINTS: Final = Registry[Constraint]("constraint", ConstraintError)
+CONSTRAINTS.register("l2")(UnitL2())
+CONSTRAINTS.register("l1")(UnitL1())
+CONSTRAINTS.register("softmax")(Softmax())
+CONSTRAINTS.register("gaussian")(Gaussian())
 
 
 def named_constraint(value: str | Constraint) -> Constraint:
-    """A constraint from its name or itself.
+    """The constraint that a name stands for, or the one that is given.
 
     Args:
-        value: `"l2"`, `"l1"`, `"softmax"`, `"gaussian"`, or a constraint.
+        value: a name in `CONSTRAINTS`, `package.module:name`, or a constraint.
 
     Returns:
-        The constraint.
+        The constraint, not yet bound to a grid.
 
     Raises:
-        ConstraintError: for any other name.
+        ConstraintError: if there is no such name, or the value does not map parameters to filters.
     """
-    if not isinstance(value, str):
-        return value
-    if value not in NAMES:
-        raise ConstraintError(f"unknown constraint {value!r}; expected one of {', '.join(map(repr, NAMES))}")
-    return NAMES[value]
+    constraint = CONSTRAINTS[value] if isinstance(value, str) else value
+    if isclass(constraint) or not callable(getattr(constraint, "filters", None)):
+        raise ConstraintError(
+            f"{constraint!r} is no constraint; expected one of {', '.join(CONSTRAINTS)}, or an object with the methods "
+            "of l2caf.problem.Constraint, such as UnitL2(radius=2)"
+        )
+    return constraint

@@ -5,110 +5,23 @@ Class-specific  (Eq. 2):  L_c(f) = -FT_c(f) + sum_{i != c} FT_i(f)     say class
 
 Similar, for embeddings:  L(f) = 1 - cos(FT(f), v)  or  -FT(f) . v     be like the partner v
 
-All are stated once per batch as a `Goal`: the loss of an output, and the little that closed solutions need.
+Each objective states a `Goal` for every batch, from the outputs of the untouched network and the targets.
 Source of the first two: Taha et al., ECCV 2020.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from l2caf.errors import TargetError
-from l2caf.shapes import Flags, Losses, Outputs, Rows, Targets
+from l2caf.goals import CosineGoal, Goal, LinearGoal, SquaredGoal
+from l2caf.shapes import Outputs, Targets
 
 Others = Literal["sum", "mean"]
 Measure = Literal["cosine", "dot"]
-UNDECIDED_RTOL: Final = 1e-4  # of a squared loss: 1 % of the output
-
-
-@dataclass(frozen=True, slots=True)
-class SquaredGoal:
-    """Be near a reference output.
-
-    Attributes:
-        reference: NT, one row per problem (m, n).
-        kept: (m, n), 1 where a component is to be kept and 0 where it does not matter; None keeps all.
-    """
-
-    reference: Float[Tensor, "m n"]
-    kept: Float[Tensor, "m n"] | None = None
-
-    def loss(self, outputs: Float[Tensor, "r n"], problems: Rows) -> Float[Tensor, " r"]:
-        """Squared distance of outputs to the reference of their problems, in float64."""
-        apart = outputs.double() - self.reference[problems].double()
-        return (apart if self.kept is None else apart * self.kept[problems].double()).square().sum(-1)
-
-    def rounding(
-        self, outputs: Float[Tensor, "r n"], problems: Rows, error: Float[Tensor, " r"]
-    ) -> Float[Tensor, " r"]:
-        """How much the loss may change when the output changes by `error` (r,) in L2 norm."""
-        return 2 * self.loss(outputs, problems).sqrt() * error + error.square()
-
-    def undecided(self, loss: Losses, uniform_loss: Losses) -> Flags:
-        """Where the uniform filter keeps what was to be kept to 1 %, (m,)."""
-        del loss
-        kept = self.reference.double() if self.kept is None else self.reference.double() * self.kept.double()
-        return uniform_loss <= UNDECIDED_RTOL * kept.square().sum(-1)
-
-
-@dataclass(frozen=True, slots=True)
-class LinearGoal:
-    """Make a weighted sum of the output small.
-
-    Attributes:
-        weights: s, one row per problem (m, n).
-    """
-
-    weights: Float[Tensor, "m n"]
-
-    def loss(self, outputs: Float[Tensor, "r n"], problems: Rows) -> Float[Tensor, " r"]:
-        """Weighted sums of outputs, in float64."""
-        return (outputs.double() * self.weights[problems].double()).sum(-1)
-
-    def rounding(
-        self, outputs: Float[Tensor, "r n"], problems: Rows, error: Float[Tensor, " r"]
-    ) -> Float[Tensor, " r"]:
-        """How much the loss may change when the output changes by `error` (r,) in L2 norm."""
-        del outputs
-        return self.weights[problems].double().norm(dim=-1) * error
-
-    def undecided(self, loss: Losses, uniform_loss: Losses) -> Flags:
-        """Where the best filter gains less than 1e-4 of the uniform filter's loss, (m,)."""
-        return uniform_loss - loss <= UNDECIDED_RTOL * uniform_loss.abs()
-
-
-@dataclass(frozen=True, slots=True)
-class CosineGoal:
-    """Point where a reference points.
-
-    Attributes:
-        reference: v, one row per problem (m, n), none of them zero.
-    """
-
-    reference: Float[Tensor, "m n"]
-
-    def loss(self, outputs: Float[Tensor, "r n"], problems: Rows) -> Float[Tensor, " r"]:
-        """One less the cosine, in [0, 2], in float64; 1 for an output of zero."""
-        outputs, wanted = outputs.double(), self.reference[problems].double()
-        norms = outputs.norm(dim=-1) * wanted.norm(dim=-1)
-        return 1 - (outputs * wanted).sum(-1) / norms.clamp_min(1e-300)
-
-    def rounding(
-        self, outputs: Float[Tensor, "r n"], problems: Rows, error: Float[Tensor, " r"]
-    ) -> Float[Tensor, " r"]:
-        """How much the loss may change when the output changes by `error` (r,) in L2 norm."""
-        del problems
-        return 2 * error / outputs.double().norm(dim=-1).clamp_min(1e-300)
-
-    def undecided(self, loss: Losses, uniform_loss: Losses) -> Flags:
-        """Where the best filter gains less than 1e-4 of the uniform filter's loss, (m,)."""
-        return uniform_loss - loss <= UNDECIDED_RTOL * uniform_loss.abs()
-
-
-Goal = SquaredGoal | LinearGoal | CosineGoal
 
 
 @runtime_checkable
@@ -124,8 +37,8 @@ class Oblivious:
     """Eq. 1: keep the output. One problem per input, no target.
 
     Attributes:
-        top: keep only the so many largest components of each output, beyond the paper: of a thousand logits most are of
-            classes that nobody asks about. None keeps all, as the paper does.
+        top: the number of largest components of each output that are kept, at least 1. None keeps all, as the paper
+            does. Of a thousand logits most belong to classes that nobody asks about.
     """
 
     top: int | None = None
@@ -138,8 +51,8 @@ class Oblivious:
         """Reach the network's own output.
 
         Args:
-            reference: NT (b, n).
-            targets: must be None.
+            reference: NT (b, n), the outputs of the untouched network.
+            targets: None, since the objective takes no target.
 
         Returns:
             A goal of b problems.
@@ -174,7 +87,7 @@ class ClassSpecific:
         """Speak for the targets.
 
         Args:
-            reference: NT (b, n).
+            reference: NT (b, n), the outputs of the untouched network.
             targets: classes (b, k), each in [0, n).
 
         Returns:
@@ -199,9 +112,9 @@ class Similar:
     """Be like a partner: which part of a picture makes its embedding similar to another one. Beyond the paper.
 
     Attributes:
-        partners: v (b, k, n), k for each input. None for the network's own output: the class-oblivious map of the
-            normalised embedding, since ||v - u||^2 = 2 - 2 v.u on the unit sphere.
-        measure: `"cosine"`, or `"dot"`, the product of the embeddings as they are.
+        partners: the embeddings v (b, k, n), k for each input. None takes the network's own output, which gives the
+            class-oblivious map of the normalised embedding, since ||v - u||^2 = 2 - 2 v.u on the unit sphere.
+        measure: `"cosine"`, or `"dot"` for the product of the embeddings as they are.
     """
 
     partners: Float[Tensor, "b k n"] | None = None
@@ -215,8 +128,8 @@ class Similar:
         """Speak for the partners.
 
         Args:
-            reference: NT (b, n).
-            targets: must be None.
+            reference: NT (b, n), the outputs of the untouched network.
+            targets: None, since the objective takes no target.
 
         Returns:
             A goal of b * k problems.

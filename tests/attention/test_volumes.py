@@ -126,7 +126,7 @@ def test_a_grid_and_an_output_too_large_for_a_matrix_are_searched_and_as_good(mo
     caf = L2CAF(networks.seeded(UNet3d()), output=lambda maps: maps.mean((2, 3, 4)))
     scan = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     exact = caf(scan)
-    monkeypatch.setattr("l2caf.attention.solve.LARGEST_MATRIX", 1)
+    monkeypatch.setattr("l2caf.attention.formulate.LARGEST_MATRIX", 1)
     searched = caf(scan)
     assert (exact.evidence.solver, searched.evidence.solver) == ("exact", "quasi-newton")
     assert torch.allclose(searched.loss, exact.loss, rtol=1e-4)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from l2caf import UnitL2
 from l2caf.problem import Cosine
 from l2caf.solvers import Certificate, CosineExact, Solution
 
@@ -65,7 +66,7 @@ def test_what_is_called_proven_is_beaten_neither_by_random_filters_nor_by_descen
     seed: int, shape: tuple[int, int], bias: float, radius: float
 ) -> None:
     problem = random_problem(seed, *shape, bias)
-    solution = CosineExact(radius).solve(problem)
+    solution = CosineExact().solve(problem, UnitL2(radius), {})
     assert torch.allclose(solution.filters.norm(dim=1), torch.full((4,), radius, dtype=torch.float64))
     assert torch.allclose(solution.loss, problem.value(solution.filters))
     generator = torch.Generator().manual_seed(seed + 1)
@@ -79,7 +80,7 @@ def test_what_is_called_proven_is_beaten_neither_by_random_filters_nor_by_descen
 
 def test_without_an_offset_the_cosine_is_that_of_least_squares() -> None:
     problem = random_problem(0, 5, 12, 0.0)
-    solution = CosineExact().solve(problem)
+    solution = CosineExact().solve(problem, UnitL2(), {})
     least = torch.linalg.solve(problem.gram, problem.slope)
     assert torch.allclose(solution.filters, on_sphere(least), atol=1e-9)
     assert bool(is_global(solution).all())
@@ -87,7 +88,7 @@ def test_without_an_offset_the_cosine_is_that_of_least_squares() -> None:
 
 def test_a_partner_within_reach_is_reached_whatever_is_left_of_the_norm() -> None:
     problem = random_problem(1, 20, 3, 0.2)
-    solution = CosineExact().solve(problem)
+    solution = CosineExact().solve(problem, UnitL2(), {})
     assert torch.allclose(solution.loss, torch.zeros(4, dtype=torch.float64), atol=1e-10)
     assert bool(is_global(solution).all())
     assert not bool(solution.unique.any())
@@ -96,7 +97,7 @@ def test_a_partner_within_reach_is_reached_whatever_is_left_of_the_norm() -> Non
 def test_where_no_filter_has_a_positive_cosine_nothing_is_called_proven() -> None:
     offset = torch.tensor([[-5.0, 0.0]], dtype=torch.float64)
     partner = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
-    solution = CosineExact().solve(stated(torch.eye(2, dtype=torch.float64)[None], offset, partner))
+    solution = CosineExact().solve(stated(torch.eye(2, dtype=torch.float64)[None], offset, partner), UnitL2(), {})
     assert solution.certificates == (Certificate.STOPPED,)
     assert bool(solution.filters.isfinite().all())
 
@@ -105,7 +106,7 @@ def test_a_disc_off_the_origin_seen_along_the_axis() -> None:
     # y = (3, 0) + f with |f| = 1: the directions within asin(1/3) of the axis; v at 45 degrees is nearest at a tangent.
     offset = torch.tensor([[3.0, 0.0]], dtype=torch.float64)
     partner = torch.full((1, 2), 0.5**0.5, dtype=torch.float64)
-    solution = CosineExact().solve(stated(torch.eye(2, dtype=torch.float64)[None], offset, partner))
+    solution = CosineExact().solve(stated(torch.eye(2, dtype=torch.float64)[None], offset, partner), UnitL2(), {})
     angle = torch.pi / 4 - torch.asin(torch.tensor(1 / 3, dtype=torch.float64))
     assert float(solution.loss) == pytest.approx(1 - float(torch.cos(angle)), abs=1e-10)
     assert solution.certificates == (Certificate.GLOBAL,)

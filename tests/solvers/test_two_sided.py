@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from tests.support import networks
 
-from l2caf import L2CAF, Certificate, Descent
+from l2caf import L2CAF, Certificate, Descent, UnitL2
 from l2caf.problem import Linear, Quadratic, TwoSided
 from l2caf.solvers import TwoSidedExact
 
@@ -28,7 +28,7 @@ def test_no_random_filter_beats_the_linear_solution_even_where_every_position_co
     if side < 0:  # both sides cost at every position: the filter goes to the cheapest one
         slopes = torch.cat([slopes[:, :5].abs(), -slopes[:, 5:].abs()], dim=1)
     problem = TwoSided(Linear(slopes, torch.zeros(1, dtype=torch.float64)))
-    solution = TwoSidedExact().solve(problem)
+    solution = TwoSidedExact().solve(problem, UnitL2(), {})
     rivals = torch.cat([random_filters(2000, 5, seed), torch.eye(5).double(), -torch.eye(5).double()])
     assert solution.certificates == (Certificate.GLOBAL,)
     assert torch.allclose(solution.filters.norm(dim=1), torch.ones(1, dtype=torch.float64))
@@ -53,7 +53,7 @@ def test_the_quadratic_solution_is_mostly_the_best_of_all_sign_patterns_and_neve
         wanted = jacobian[:, :p].sum(1)  # what the all-ones filter says
         unfolded = Quadratic((jacobian.mT @ jacobian)[None], (jacobian.mT @ wanted)[None], wanted.square().sum()[None])
         problem = TwoSided(unfolded)
-        solution = TwoSidedExact().solve(problem)
+        solution = TwoSidedExact().solve(problem, UnitL2(), {})
         assert torch.allclose(problem.value(solution.filters), solution.loss)
         best = best_of_all_patterns(problem, p)
         assert float(solution.loss[0]) >= best - 1e-6
@@ -78,7 +78,7 @@ def test_a_problem_whose_sides_agree_is_solved_as_the_one_sided_one() -> None:
     wanted = jacobian.sum(1)
     both = torch.cat([jacobian, jacobian], dim=1)
     unfolded = Quadratic((both.mT @ both)[None], (both.mT @ wanted)[None], wanted.square().sum()[None])
-    solution = TwoSidedExact().solve(TwoSided(unfolded))
+    solution = TwoSidedExact().solve(TwoSided(unfolded), UnitL2(), {})
     rivals = random_filters(4000, 5, 0)
     losses = (wanted - rivals @ jacobian.T).square().sum(1)
     assert float(solution.loss[0]) <= float(losses.min())

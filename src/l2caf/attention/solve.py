@@ -1,44 +1,40 @@
-"""Choose a solver, run it, and measure what it found with the network's own tail.
+"""Solve every problem of a tail and a goal, and measure with the tail itself what was found.
 
-`auto` solves in closed form, first as if the tail were affine, then as if it were affine on either side of 0, and
-lets the tail itself judge: the predicted losses must be the real ones under the solution, under the uniform filter
-and under a random filter. Problems for which neither holds are solved iteratively. Every loss reported is one the
-tail computed.
+A solver that takes closed forms is given them first, as if the tail were affine, then as if it were affine on either
+side of 0. The tail judges: the predicted losses must be the real ones under the solution, under the uniform filter and
+under a random filter. Problems for which neither holds are given as losses and gradients to a solver that takes these.
+Every loss that is reported was computed by the tail.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, Literal, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from l2caf.attention.formulate import TailProblem, affine_problem, all_problems, inputs_of, tangent, two_sided_problem
-from l2caf.constraints import UnitL2
+from l2caf.attention.formulate import TailProblem, closed_forms
+from l2caf.attention.starts import TailStarts, uniform_filters
 from l2caf.errors import SolverError
-from l2caf.objectives import CosineGoal, Goal, LinearGoal, SquaredGoal
-from l2caf.problem import ClosedForm, Constraint, Cosine, Spanned, TwoSided
+from l2caf.goals import Goal
+from l2caf.problem import ClosedForm, Constraint, Smooth, sphere_of
 from l2caf.shapes import Filters, Flags, Losses, Rows
-from l2caf.solvers import Certificate, CosineExact, Descent, Exact, QuasiNewton, Solution, TwoSidedExact, merged
-from l2caf.tail import AffineResponse, Tail
+from l2caf.solvers import Certificate, Solution, merged, named_solver, takes
+from l2caf.solvers import Solver as AnySolver
+from l2caf.tail import Tail
 from l2caf.tail.response import probe_filters, rounding_of
 
-LARGEST_JACOBIAN: Final = 2**30  # bytes in float64, for all inputs of a batch
-LARGEST_MATRIX: Final = 5000  # rows of one whose eigenvectors are sought: 200 MB, and a minute
-
-SolverName = Literal["auto", "exact", "quasi-newton", "descent"]
-Solver = SolverName | Descent | QuasiNewton
+Solver = str | AnySolver[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """A solution and the loss of saying nothing.
+    """A solution, and the losses that it is to be compared with.
 
     Attributes:
-        solution: m rows; its losses are the tail's.
-        uniform_loss: (m,) under the uniform filter.
+        solution: the solution of m rows, whose losses were computed by the tail.
+        uniform_loss: the losses (m,) of the uniform filter.
     """
 
     solution: Solution
@@ -50,170 +46,105 @@ def solve(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint) -> Sol
 
     Args:
         tail: the network after the layer.
-        goal: m problems.
-        solver: `"auto"`, `"exact"`, `"quasi-newton"`, `"descent"`, or options of a solver.
-        constraint: where to seek.
+        goal: what is wanted of the output, for m problems.
+        solver: a name in `l2caf.solvers.SOLVERS`, or any object with a method `solve(problem, constraint, starts)`.
+        constraint: the feasible set, bound to the tail's grid.
 
     Returns:
         Filters, certificates and real losses.
 
     Raises:
-        SolverError: if there is no such solver, or `solver="exact"` and no closed form for some input.
+        SolverError: if there is no such solver, if it takes closed forms alone and there is none for some input, or if
+            its solution does not fit the problem.
     """
-    if isinstance(solver, str) and solver not in get_args(SolverName):
-        names = ", ".join(get_args(SolverName))
-        raise SolverError(f"unknown solver {solver!r}; expected one of {names}, or a solver's options")
-    everything = all_problems(goal)
-    if isinstance(solver, Descent | QuasiNewton) or solver in {"descent", "quasi-newton"}:
-        return _measured(tail, goal, _iterate(tail, goal, solver, constraint, everything), constraint)
-    closed, missed = None, everything
-    if isinstance(constraint, UnitL2) and _has_closed_form(tail, goal, constraint):
-        closed, missed = _closed(tail, goal, constraint)
-        if closed is not None and not len(missed):
-            return closed
-    if solver == "exact":
-        inputs = sorted(set(inputs_of(tail, goal, missed).tolist()))
+    chosen = named_solver(solver)
+    whole = TailProblem.of(tail, goal)
+    closed, missed = _solve_closed(whole, chosen, constraint)
+    if closed is not None and not len(missed):
+        return closed
+    if not takes(chosen, Smooth, constraint):
+        inputs = sorted(set(whole.inputs[missed].tolist()))
         raise SolverError(
             f"there is no closed form under {constraint.name} for inputs {inputs}: the tail is not affine, its output "
             "or grid is too large for a matrix, or the constraint has none with this objective; use solver='auto'"
         )
-    found = _iterate(tail, goal, "quasi-newton", constraint, missed)
-    solution = found if closed is None else merged(closed.solution, found, missed)
-    return _measured(tail, goal, solution, constraint)
+    rest = replace(whole, problems=missed)
+    found = chosen.solve(rest, constraint, TailStarts(rest, constraint))
+    if found.filters.shape != (rest.n_problems, rest.n_positions):
+        raise SolverError(
+            f"{chosen!r} returned filters of shape {tuple(found.filters.shape)}; "
+            f"expected {(rest.n_problems, rest.n_positions)}, one row for each problem"
+        )
+    return _measured(whole, found if closed is None else merged(closed.solution, found, missed), constraint)
 
 
-def _closed(tail: Tail, goal: Goal, constraint: UnitL2) -> tuple[Solved | None, Rows]:
-    """What closed forms solve, and the problems that none of them does; None where that is all."""
-    problems = missed = all_problems(goal)
+def _solve_closed(whole: TailProblem, solver: AnySolver[Any], constraint: Constraint) -> tuple[Solved | None, Rows]:
+    """The solution by closed forms, or None if they solve nothing, and the problems that are left."""
     solved: Solved | None = None
-    above, below = AffineResponse(tail), AffineResponse(tail, -1.0)
-    poses: list[Callable[[Goal], ClosedForm | None]] = [
-        partial(affine_problem, above, nonnegative=constraint.nonnegative)
-    ]
-    if not constraint.nonnegative:  # without negative weights there is no second side
-        poses.append(partial(two_sided_problem, above, below))
-    for pose in poses:
-        problem = pose(goal)
-        if problem is None:
-            continue
-        solution = _in_closed_form(problem, constraint)
-        found, agrees = _checked(tail, goal, problem, solution, constraint)
-        gained = missed[agrees[missed]]
-        if solved is None:
-            solved = found if len(gained) else None
-        elif len(gained):
-            solution = merged(solved.solution, found.solution.rows(gained), gained)
-            solved = Solved(solution, solved.uniform_loss)
-        missed = missed[~agrees[missed]]
+    missed = whole.problems
+    starts = TailStarts(whole, constraint)
+    for problem in closed_forms(whole, constraint, partial(takes, solver, constraint=constraint)):
+        found, agrees = _checked(whole, problem, solver.solve(problem, constraint, starts), constraint)
+        gained, missed = missed[agrees[missed]], missed[~agrees[missed]]
+        if len(gained) and solved is not None:  # inputs of one batch may differ: some affine, others on either side
+            found = replace(solved, solution=merged(solved.solution, found.solution.rows(gained), gained))
+        solved = found if len(gained) else solved
         if not len(missed):
             break
-    return solved, missed if solved is not None else problems
-
-
-def _in_closed_form(problem: ClosedForm, constraint: UnitL2) -> Solution:
-    if isinstance(problem, Spanned):
-        solution = _in_closed_form(problem.inner, constraint)
-        return replace(solution, filters=problem.filters(solution.filters))
-    if isinstance(problem, TwoSided):
-        return TwoSidedExact(constraint.radius).solve(problem)
-    if isinstance(problem, Cosine):
-        return CosineExact(constraint.radius).solve(problem)
-    return Exact(constraint.radius, constraint.nonnegative).solve(problem)
-
-
-def _has_closed_form(tail: Tail, goal: Goal, constraint: UnitL2) -> bool:
-    """Whether there is one if the tail is affine. An output of a million pixels has products with J, but no J."""
-    if isinstance(goal, SquaredGoal | CosineGoal):
-        fits = 8 * goal.reference.numel() * tail.n_positions <= LARGEST_JACOBIAN
-        small = min(tail.n_positions, goal.reference.shape[1]) <= LARGEST_MATRIX
-        return fits and small and not constraint.nonnegative
-    return True
+    return solved, missed
 
 
 def _checked(
-    tail: Tail, goal: Goal, problem: ClosedForm, solution: Solution, constraint: UnitL2
+    whole: TailProblem, problem: ClosedForm, solution: Solution, constraint: Constraint
 ) -> tuple[Solved, Flags]:
     """Real losses, and whether the problem predicts them at the solution, the uniform and a random filter."""
-    problems = all_problems(goal)
-    inputs = inputs_of(tail, goal, problems)
-    uniform = _uniform(tail, constraint).to(solution.filters)
+    # A tail that is affine only in part can agree by chance where the solution is; it seldom does at a random filter.
+    # All three go through the tail in one call.
+    tail, inputs = whole.tail, whole.inputs
+    uniform = uniform_filters(tail, constraint).to(solution.filters)
     probe = probe_filters(tail).to(uniform).expand_as(uniform)
-    probe = probe.abs() if constraint.nonnegative else probe
+    sphere = sphere_of(constraint)
+    probe = probe.abs() if sphere is not None and sphere.nonnegative else probe
     filters = torch.cat([solution.filters, uniform, probe])
     rows = torch.cat([inputs, *[tail.all_rows()] * 2])
     with torch.no_grad():
         answers = tail(_as_features(filters, tail), rows)
     own, even, random = answers.split([len(inputs), tail.n_inputs, tail.n_inputs])
-    zero = tail.constant(0.0)[inputs]
-    agrees = _predicts(tail, goal, problem.value(solution.filters), own, zero)
-    agrees &= _predicts(tail, goal, problem.value(uniform[inputs]), even[inputs], zero)
-    agrees &= _predicts(tail, goal, problem.value(probe[inputs]), random[inputs], zero)
-    if isinstance(goal, CosineGoal):  # what is not proven is sought again from several starts
+    agrees = _predicts(whole, problem.value(solution.filters), own)
+    agrees &= _predicts(whole, problem.value(uniform[inputs]), even[inputs])
+    agrees &= _predicts(whole, problem.value(probe[inputs]), random[inputs])
+    if whole.goal.closed is not None and whole.goal.closed.needs_proof:
         agrees &= torch.tensor([one is Certificate.GLOBAL for one in solution.certificates], device=agrees.device)
-    measured = replace(solution, loss=goal.loss(own, problems))
-    return Solved(measured, goal.loss(even[inputs], problems)), agrees
+    return Solved(replace(solution, loss=whole.loss(own)), whole.loss(even[inputs])), agrees
 
 
-def _predicts(
-    tail: Tail, goal: Goal, predicted: Losses, outputs: Float[Tensor, "m n"], zero: Float[Tensor, "m n"]
-) -> Flags:
-    """Whether losses are as predicted, to the rounding of an affine tail whose answer to nothing is `zero`."""
-    problems = all_problems(goal)
-    inputs = inputs_of(tail, goal, problems)
-    whole = (tail.reference[inputs].double() - zero.double()).norm(dim=-1)
-    response = (outputs.double() - zero.double()).norm(dim=-1) + whole / tail.n_positions**0.5
-    size = outputs.double().norm(dim=-1) + tail.reference[inputs].double().norm(dim=-1)
-    allowed = goal.rounding(outputs, problems, rounding_of(tail, response, size))
-    return (predicted - goal.loss(outputs, problems)).abs() <= allowed
+def _predicts(whole: TailProblem, predicted: Losses, outputs: Float[Tensor, "m n"]) -> Flags:
+    """Whether losses are as predicted, to the rounding of an affine tail."""
+    tail, inputs = whole.tail, whole.inputs
+    zero, reference = tail.constant(0.0)[inputs].double(), tail.reference[inputs].double()
+    # The response to a filter may vanish by chance, so a share of the response to the filter of ones is added.
+    response = (outputs.double() - zero).norm(dim=-1) + (reference - zero).norm(dim=-1) / tail.n_positions**0.5
+    size = outputs.double().norm(dim=-1) + reference.norm(dim=-1)
+    allowed = whole.goal.rounding(outputs, whole.problems, rounding_of(tail, response, size))
+    return (predicted - whole.loss(outputs)).abs() <= allowed
 
 
-def _iterate(tail: Tail, goal: Goal, solver: Solver, constraint: Constraint, problems: Rows) -> Solution:
-    """Run an iterative solver on some of the problems."""
-    problem = TailProblem(tail, goal, problems)
-    uniform = _uniform(tail, constraint)[inputs_of(tail, goal, problems)]
-    if isinstance(solver, Descent) or solver == "descent":
-        return (solver if isinstance(solver, Descent) else Descent()).solve(problem, constraint, uniform[:0])
-    options = solver if isinstance(solver, QuasiNewton) else QuasiNewton()
-    starts = {"uniform": uniform, "energy": _energy(tail)[inputs_of(tail, goal, problems)].to(uniform)}
-    if not isinstance(goal, SquaredGoal):  # where the untouched network would go: Grad-CAM's direction
-        linear = goal if isinstance(goal, LinearGoal) else LinearGoal(-goal.reference)
-        starts["tangent"] = -tangent(AffineResponse(tail), linear)[problems].to(uniform)
-    return options.solve(problem, constraint, starts)
+def _measured(whole: TailProblem, solution: Solution, constraint: Constraint) -> Solved:
+    """Real losses of a solution and of the uniform filter; a loss that no filter can undercut is certified."""
+    loss = whole.value(_as_features(solution.filters, whole.tail), whole.problems)
+    least = whole.goal.least(partial(_rounding, whole))
+    certificates = solution.certificates
+    if least is not None:
+        pairs = zip((loss <= least).tolist(), certificates, strict=True)
+        certificates = tuple(Certificate.GLOBAL if is_least else own for is_least, own in pairs)
+    uniform = uniform_filters(whole.tail, constraint)[whole.inputs]
+    return Solved(replace(solution, loss=loss, certificates=certificates), whole.value(uniform, whole.problems))
 
 
-def _energy(tail: Tail) -> Float[Tensor, "b p"]:
-    """||A_p||_2 for every input and position: where there is most to keep."""
-    return tail.layout.vectors(tail.features).float().norm(dim=-1)
-
-
-def _uniform(tail: Tail, constraint: Constraint) -> Float[Tensor, "b p"]:
-    """The filter that prefers no position (for a Gaussian, the centred one), for every input, in float32 or wider."""
-    dtype = torch.promote_types(torch.float32, tail.features.dtype)
-    ones = torch.ones(tail.n_inputs, tail.n_positions, device=tail.features.device, dtype=dtype)
-    return constraint.filters(constraint.parameters(ones))
-
-
-def _measured(tail: Tail, goal: Goal, solution: Solution, constraint: Constraint) -> Solved:
-    """Real losses of a solution and of the uniform filter."""
-    problems = all_problems(goal)
-    everything = TailProblem(tail, goal, problems)
-    uniform = _uniform(tail, constraint)[inputs_of(tail, goal, problems)]
-    loss = everything.value(_as_features(solution.filters, tail), problems)
-    perfect = (loss <= _rounding_of_zero(tail, goal)).tolist()  # a squared loss is never below 0
-    certificates = tuple(
-        Certificate.GLOBAL if zero else own for zero, own in zip(perfect, solution.certificates, strict=True)
-    )
-    return Solved(replace(solution, loss=loss, certificates=certificates), everything.value(uniform, problems))
-
-
-def _rounding_of_zero(tail: Tail, goal: Goal) -> Losses:
-    """The largest loss (m,) that is 0 but for rounding; -inf where it has no lower bound, or another one."""
-    problems = all_problems(goal)
-    if not isinstance(goal, SquaredGoal):
-        return torch.full((len(problems),), -torch.inf, dtype=torch.float64, device=problems.device)
-    whole = goal.reference.double()
-    response = (whole - tail.constant(0.0)[inputs_of(tail, goal, problems)].double()).norm(dim=-1)
-    return rounding_of(tail, response, whole.norm(dim=-1)).square()
+def _rounding(whole: TailProblem) -> Losses:
+    """Error (L2 norm) of outputs as large as those of the untouched network (m,)."""
+    reference, zero = (outputs[whole.inputs].double() for outputs in (whole.tail.reference, whole.tail.constant(0.0)))
+    return rounding_of(whole.tail, (reference - zero).norm(dim=-1), reference.norm(dim=-1))
 
 
 def _as_features(filters: Filters, tail: Tail) -> Filters:

@@ -11,16 +11,17 @@ Let l be the sphere's multiplier at the root. The filter is a global maximum if 
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from l2caf.problem import Cosine
+from l2caf.problem import ClosedForm, Constraint, Cosine, Starts
 from l2caf.shapes import Filters, Flags, Losses
-from l2caf.solvers.exact import GLOBAL_RTOL, sphere_minimum
-from l2caf.solvers.solution import Certificate, Solution, riemannian_residual
+from l2caf.solvers.quadratic import GLOBAL_RTOL, sphere_minimum
+from l2caf.solvers.solution import Certificate, Solution, certified, riemannian_residual
+from l2caf.solvers.solver import OnSphere
 
 DOUBLINGS: Final = 200  # of b, until the cosine's numerator outweighs the norm
 STEPS: Final = 60  # of the root search; bisection alone needs about 50
@@ -30,36 +31,26 @@ SEMIDEFINITE_RTOL: Final = 1e-12  # of the largest eigenvalue, below which a neg
 
 
 @dataclass(frozen=True, slots=True)
-class CosineExact:
-    """Solutions of `Cosine` problems up to one root, mostly proven.
+class CosineExact(OnSphere):
+    """Solutions of `Cosine` problems up to one root: `GLOBAL` where either condition holds, and `STOPPED` else."""
 
-    Attributes:
-        radius: L2 norm of the filter.
-    """
+    kind: ClassVar[type[ClosedForm]] = Cosine
 
-    radius: float = 1.0
-
-    def solve(self, problem: Cosine) -> Solution:
-        """The best filter of each row.
-
-        Args:
-            problem: m rows.
-
-        Returns:
-            Filters in float64, certified `GLOBAL` where one of the two conditions holds, else `STOPPED`, as where no
-            filter reaches a positive cosine.
-        """
-        turned = _Turned.of(problem, self.radius)
+    def solve(self, problem: Cosine, constraint: Constraint, starts: Starts) -> Solution:
+        """The best filter of each row."""
+        del starts
+        radius = self.sphere(constraint).radius
+        turned = _Turned.of(problem, radius)
         b, steps = _root(turned)
         coordinates, unique = turned.minimum(b)
         filters = (turned.basis @ coordinates.unsqueeze(-1)).squeeze(-1)
-        filters = filters * (self.radius / filters.norm(dim=-1, keepdim=True))
+        filters = filters * (radius / filters.norm(dim=-1, keepdim=True))
         residual = _residual(problem, filters)
         proven = (residual <= GLOBAL_RTOL) & turned.is_positive(coordinates) & turned.is_global(coordinates, b)
         return Solution(
             filters=filters,
             loss=problem.value(filters),
-            certificates=tuple(Certificate.GLOBAL if ok else Certificate.STOPPED for ok in proven.tolist()),
+            certificates=certified(proven, Certificate.GLOBAL),
             residual=residual,
             unique=unique,
             iterations=torch.full_like(unique, steps, dtype=torch.long),
@@ -94,27 +85,27 @@ class _Turned:
         return sphere_minimum(self.eigenvalues, b.unsqueeze(-1) * self.slope - self.cross, self.uniform, self.radius)
 
     def product(self, x: Filters) -> Losses:
-        """V . y."""
+        """The product v . y (m,) at the coordinates x."""
         return self.along + (self.slope * x).sum(-1)
 
     def excess(self, b: Losses) -> Losses:
-        """||y||^2 - b v.y at the filter for b, relative to its terms; 0 at the root, and just above 0 where y = b v."""
+        """How far ||y||^2 - b v.y is from 0 at the filter for b, relative to its terms; just above 0 where y = b v."""
         x, _ = self.minimum(b)
         square = self.square + ((self.eigenvalues * x + 2 * self.cross) * x).sum(-1)
         return (square - b * self.product(x)) / (self.longest.square() + b.square()) + PLATEAU
 
     @property
     def longest(self) -> Losses:
-        """A bound of ||y||."""
+        """An upper bound of ||y|| (m,) over the sphere."""
         stretch = self.eigenvalues[:, -1].clamp_min(0).sqrt() * self.radius
         return (self.square.sqrt() + stretch).clamp_min(1e-150)
 
     def is_positive(self, x: Filters) -> Flags:
-        """Whether the cosine is."""
+        """Whether the cosine at the coordinates x is positive (m,)."""
         return self.product(x) > 0
 
     def is_global(self, x: Filters, b: Losses) -> Flags:
-        """Whether the multiplier proves it."""
+        """Whether the sphere's multiplier proves that no filter has a larger cosine than x (m,)."""
         pull = b.unsqueeze(-1) * self.slope - self.cross - self.eigenvalues * x
         multiplier = (pull * x).sum(-1) / self.radius**2
         largest = self.eigenvalues[:, -1].abs() + self.square
@@ -135,6 +126,8 @@ class _Turned:
 
 def _root(turned: _Turned) -> tuple[Losses, int]:
     """The b (m,) at which the excess vanishes, by false position (Illinois) and bisection, and the steps it took."""
+    # The root lies below ||y|| unless v.y is small against ||y||: then the bracket has to grow first. It never closes
+    # where no filter has v.y > 0, so such rows do not hold up the others.
     low = torch.zeros_like(turned.square)
     above = turned.excess(low)
     high = turned.longest
@@ -152,7 +145,7 @@ def _root(turned: _Turned) -> tuple[Losses, int]:
         b = low + (high - low) * share
         excess = turned.excess(b)
         side = torch.where(excess > 0, 1.0, -1.0)
-        again = side == last
+        again = side == last  # the same end moved twice: halving the other end's value brings that one in (Illinois)
         below = torch.where(side > 0, torch.where(again, below / 2, below), excess)
         above = torch.where(side < 0, torch.where(again, above / 2, above), excess)
         low, high = torch.where(side > 0, b, low), torch.where(side < 0, b, high)

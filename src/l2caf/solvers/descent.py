@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from l2caf.problem import Constraint, Smooth
+from l2caf.problem import Constraint, Smooth, Starts
 from l2caf.shapes import Filters, Flags, Losses, Rows
-from l2caf.solvers.solution import Certificate, Solution, riemannian_residual
+from l2caf.solvers.best_so_far import BestSoFar
+from l2caf.solvers.solution import Certificate, Solution
 
 BETA1: Final = 0.9
 BETA2: Final = 0.999
@@ -29,12 +28,12 @@ class Descent:
     """Options of the paper's descent.
 
     Attributes:
-        max_iterations: at most so many steps.
-        learning_rate: at the first step; decays linearly to 0 at `max_iterations`.
-        epsilon: stop when the loss changed by less than this over `patience` steps.
-        patience: d in the paper.
-        seed: of the random start, the same for every problem, so that a batch equals its parts.
-        keep_trace: return the filter after every step.
+        max_iterations: the descent takes at most so many steps.
+        learning_rate: the rate of the first step; it decays linearly to 0 at `max_iterations`.
+        epsilon: a problem stops when its loss changed by less than this over `patience` steps.
+        patience: the number of steps over which the loss is compared, d in the paper.
+        seed: the seed of the random start, which is the same for every problem, so that a batch equals its parts.
+        keep_trace: whether the result holds the filter after every step.
     """
 
     max_iterations: int = 1000
@@ -44,31 +43,29 @@ class Descent:
     seed: int = 0
     keep_trace: bool = False
 
-    def solve(self, problem: Smooth, constraint: Constraint, like: Tensor) -> Solution:
-        """Descend on every problem, each until its own stop.
+    def solve(self, problem: Smooth, constraint: Constraint, starts: Starts) -> Solution:
+        """Descend on every problem, each until its own stop."""
+        return BestSoFar(_Adam(self), STATIONARY_RTOL).solve(problem, constraint, starts)
 
-        Args:
-            problem: m rows.
-            constraint: where to seek.
-            like: gives device and float dtype of the filters.
 
-        Returns:
-            The best filters met; `STATIONARY` where the Riemannian gradient is below 1e-3 of the gradient.
-        """
-        run = _Run(self, problem, constraint, constraint.parameters(self._start(problem, like)))
-        for iteration in range(self.max_iterations):
+@dataclass(frozen=True, slots=True)
+class _Adam:
+    """The descent itself, which returns the last filters."""
+
+    options: Descent
+
+    def solve(self, problem: Smooth, constraint: Constraint, starts: Starts) -> Solution:
+        generator = torch.Generator().manual_seed(self.options.seed)
+        start = torch.rand(problem.n_positions, generator=generator).to(next(iter(starts.values())))
+        run = _Run(self.options, problem, constraint, constraint.parameters(start.repeat(problem.n_problems, 1)))
+        for iteration in range(self.options.max_iterations):
             if not run.step(iteration):
                 break
         return run.solution()
 
-    def _start(self, problem: Smooth, like: Tensor) -> Filters:
-        generator = torch.Generator().manual_seed(self.seed)
-        start = torch.rand(problem.n_positions, generator=generator).to(like)
-        return start.repeat(problem.n_problems, 1)
-
 
 class _Run:
-    """The state of one descent: Adam's moments, the loss history, and the best filter of each problem."""
+    """The state of one descent: Adam's moments, and the loss of each problem after every step."""
 
     def __init__(self, options: Descent, problem: Smooth, constraint: Constraint, start: Filters) -> None:
         self.options = options
@@ -77,12 +74,10 @@ class _Run:
         self.parameters = start
         self.moment1 = torch.zeros_like(start)
         self.moment2 = torch.zeros_like(start)
-        n = len(start)
-        self.active: Rows = torch.arange(n, device=start.device)
-        self.iterations = torch.zeros(n, dtype=torch.long, device=start.device)
-        self.best_loss = torch.full((n,), torch.inf, dtype=torch.float64, device=start.device)
-        self.best = constraint.filters(start)
-        self.best_residual = torch.ones_like(self.best_loss)
+        self.active: Rows = torch.arange(len(start), device=start.device)
+        self.filters = constraint.filters(start)  # the last ones whose loss is known
+        self.loss = torch.full((len(start),), torch.inf, dtype=torch.float64, device=start.device)
+        self.iterations = torch.zeros_like(self.active)
         self.history: list[Losses] = []
         self.trace: list[Filters] = []
 
@@ -94,11 +89,15 @@ class _Run:
             filters = self.constraint.filters(parameters)
             loss, gradient = self.problem.value_and_gradient(filters.detach(), rows)
             (slope,) = torch.autograd.grad(filters, parameters, gradient.to(filters.dtype))
-        self._keep_best(rows, filters.detach(), loss, gradient)
+        self.filters[rows], self.loss[rows] = filters.detach(), loss.double()
+        self.history.append(self.loss.clone())
+        if self.options.keep_trace:  # a problem that has stopped keeps its last filter in every later frame
+            self.trace.append(self.filters.clone())
         self.iterations[rows] += 1
         rate = self.options.learning_rate * (1 - iteration / self.options.max_iterations)
         self._adam(rows, slope, iteration + 1, rate)
-        return self._stop(rows, loss)
+        self.active = rows[~self._has_settled(rows)]
+        return len(self.active) > 0
 
     def _adam(self, rows: Rows, slope: Filters, t: int, rate: float) -> None:
         self.moment1[rows] = BETA1 * self.moment1[rows] + (1 - BETA1) * slope
@@ -107,41 +106,23 @@ class _Run:
         spread = (self.moment2[rows] / (1 - BETA2**t)).sqrt()
         self.parameters[rows] -= rate * mean / (spread + ADAM_EPSILON)
 
-    def _keep_best(self, rows: Rows, filters: Filters, loss: Losses, gradient: Filters) -> None:
-        better = loss < self.best_loss[rows]
-        chosen = rows[better]
-        self.best_loss[chosen] = loss[better].double()
-        self.best[chosen] = filters[better]
-        self.best_residual[chosen] = riemannian_residual(filters[better], gradient[better])
-        if self.options.keep_trace:
-            frame = self.trace[-1].clone() if self.trace else self.best.clone()
-            frame[rows] = filters
-            self.trace.append(frame)
-
-    def _stop(self, rows: Rows, loss: Losses) -> bool:
-        """Drop problems whose loss has settled or is no longer finite."""
-        everyone = self.history[-1].clone() if self.history else torch.zeros_like(self.best_loss)
-        everyone[rows] = loss.double()
-        self.history.append(everyone)
-        settled: Flags = ~torch.isfinite(loss)
+    def _has_settled(self, rows: Rows) -> Flags:
+        """Which rows' losses have settled, or are no longer finite."""
+        settled: Flags = ~torch.isfinite(self.loss[rows])
         if len(self.history) > self.options.patience:
-            change = (everyone - self.history[-1 - self.options.patience])[rows].abs()
+            change = (self.loss - self.history[-1 - self.options.patience])[rows].abs()
             settled = settled | (change < self.options.epsilon)
-        self.active = rows[~settled]
-        return len(self.active) > 0
+        return settled
 
     def solution(self) -> Solution:
-        """The best of each problem."""
-        stationary = (self.best_residual <= STATIONARY_RTOL).tolist()
-        trace: Float[Tensor, "t m p"] | None = torch.stack(self.trace) if self.trace else None
+        """The last filter of each problem whose loss is known."""
         return Solution(
-            filters=self.best,
-            loss=self.best_loss,
-            certificates=tuple(Certificate.STATIONARY if ok else Certificate.STOPPED for ok in stationary),
-            residual=self.best_residual,
-            unique=None,
+            filters=self.filters,
+            loss=self.loss,
+            certificates=(Certificate.STOPPED,) * len(self.loss),
+            residual=torch.ones_like(self.loss),
             iterations=self.iterations,
             solver="descent",
-            trace=trace,
+            trace=torch.stack(self.trace) if self.trace else None,
             trace_loss=torch.stack(self.history) if self.trace else None,
         )

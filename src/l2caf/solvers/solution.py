@@ -1,6 +1,6 @@
 """What a solver returns, and how far it can be trusted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -28,56 +28,76 @@ class Solution:
     """Filters for m problems.
 
     Attributes:
-        filters: (m, p), on the constraint.
-        loss: (m,), as the solver sees it, float64.
-        certificates: m of them.
-        residual: (m,), norm of the Riemannian gradient relative to the loss's gradient, in [0, 1]; 0 at an optimum.
-        unique: (m,), False where other filters are as good; None where the solver cannot tell.
-        iterations: (m,), passes of the solver's loop; 0 for a closed form.
-        solver: its name.
-        trace: filters after each iteration (iterations, m, p), where it was asked for.
-        trace_loss: losses of those filters (iterations, m).
-        start: m names of the starts that led there, where there were several.
-        spread: (m,), by how much the worst start's loss exceeds the best one's.
+        filters: the filters (m, p), feasible under the constraint.
+        loss: their losses (m,) as the solver sees them, in float64.
+        certificates: how far each of the m filters can be trusted.
+        residual: the norm (m,) of the Riemannian gradient relative to the gradient, in [0, 1]; it is 0 at an optimum.
+        iterations: the number (m,) of passes of the solver's loop; it is 0 for a closed form.
+        solver: the solver's name.
+        unique: whether (m,) no other filter is as good; None if the solver cannot tell.
+        live: whether (m,) the search could leave its start, where the gradient may vanish; None if it does not look.
+        trace: the filters (iterations, m, p) after each iteration; None unless the solver was asked for them.
+        trace_loss: the losses (iterations, m) of the filters in `trace`.
+        start: the names of the m starts that led to the filters; None if there was only one.
+        spread: the loss (m,) reached from the worst start less that from the best one; None if there was only one.
     """
 
     filters: Filters
     loss: Losses
     certificates: tuple[Certificate, ...]
     residual: Losses
-    unique: Flags | None
     iterations: Rows
     solver: str
+    unique: Flags | None = None
+    live: Flags | None = None
     trace: Float[Tensor, "t m p"] | None = None
     trace_loss: Float[Tensor, "t m"] | None = None
     start: tuple[str, ...] | None = None
     spread: Losses | None = None
 
     def rows(self, rows: Rows) -> "Solution":
-        """The solutions of some of the problems, without their trace."""
-        return Solution(
+        """The solutions of some of the problems.
+
+        Args:
+            rows: (r,) numbers of the problems, in [0, m).
+
+        Returns:
+            A solution of r problems.
+        """
+        numbers = rows.tolist()
+        return replace(
+            self,
             filters=self.filters[rows],
             loss=self.loss[rows],
-            certificates=tuple(self.certificates[row] for row in rows.tolist()),
+            certificates=tuple(self.certificates[number] for number in numbers),
             residual=self.residual[rows],
-            unique=None if self.unique is None else self.unique[rows],
             iterations=self.iterations[rows],
-            solver=self.solver,
-            start=None if self.start is None else tuple(self.start[row] for row in rows.tolist()),
+            unique=None if self.unique is None else self.unique[rows],
+            live=None if self.live is None else self.live[rows],
+            trace=None if self.trace is None else self.trace[:, rows],
+            trace_loss=None if self.trace_loss is None else self.trace_loss[:, rows],
+            start=None if self.start is None else tuple(self.start[number] for number in numbers),
             spread=None if self.spread is None else self.spread[rows],
         )
+
+
+def certified(
+    holds: Flags, certificate: Certificate, otherwise: Certificate = Certificate.STOPPED
+) -> tuple[Certificate, ...]:
+    """One certificate where a condition holds (m,), another one where it does not."""
+    return tuple(certificate if ok else otherwise for ok in holds.tolist())
 
 
 def merged(solution: Solution, other: Solution, rows: Rows) -> Solution:
     """One solver's solutions with another's in the place of some.
 
     Args:
-        solution: of m problems.
-        other: of r of them.
-        rows: (r,) which.
+        solution: the solution of m problems.
+        other: another solution of r of these problems.
+        rows: (r,) numbers of the problems that `other` solves, in [0, m).
 
     Returns:
-        A solution of m problems. What `other` cannot tell of uniqueness counts as unique.
+        A solution of m problems, without a trace. A filter whose uniqueness `other` cannot tell counts as unique.
     """
     certificates, starts = list(solution.certificates), [solution.solver] * len(solution.loss)
     for place, row in enumerate(rows.tolist()):
@@ -104,8 +124,8 @@ def riemannian_residual(filters: Filters, gradient: Filters) -> Losses:
     """Share of the gradient that lies along the sphere, in [0, 1].
 
     Args:
-        filters: points on a sphere around 0, (m, p).
-        gradient: Euclidean gradients of the loss there, (m, p).
+        filters: the points (m, p), each on a sphere around 0.
+        gradient: the Euclidean gradients (m, p) of the loss at these points.
 
     Returns:
         `||g - (g.u) u|| / ||g||` with u = f / ||f||, (m,), float64; 0 where the gradient vanishes.

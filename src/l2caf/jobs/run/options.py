@@ -11,11 +11,11 @@ from torch import nn
 
 import l2caf
 from l2caf.attention import L2CAF
-from l2caf.attention.solve import SolverName
 from l2caf.errors import RunError, nearest
 from l2caf.methods.registry import Method, methods
 from l2caf.models import LoadedModel
 from l2caf.objectives import ClassSpecific, Others
+from l2caf.solvers import SOLVERS
 from l2caf.storage import JsonObject
 
 What = Literal["filter", "box", "heatmap", "overlay"]
@@ -47,7 +47,7 @@ class RunOptions:
     layer: str | None = None
     constraint: str = "l2"
     others: Others = "sum"
-    solver: SolverName = "auto"
+    solver: str = "auto"
     compare: str | None = None
     threshold: float = 0.2
     batch_size: int = 32
@@ -85,12 +85,11 @@ def parse_what(text: str) -> tuple[What, ...]:
     return tuple(name for name in known if name in names)
 
 
-def named_solver(text: str) -> SolverName:
+def named_solver(text: str) -> str:
     """A solver's name, checked; raises `RunError` for one that does not exist."""
-    for name in get_args(SolverName):
-        if text == name:
-            return name
-    raise RunError(f"unknown solver {text!r}; expected one of {', '.join(get_args(SolverName))}")
+    if text in SOLVERS:
+        return text
+    raise RunError(f"unknown solver {text!r}; expected one of {', '.join(SOLVERS)}")
 
 
 def settings_of(options: RunOptions, loaded: LoadedModel, layer: str, layout: str, device: str) -> JsonObject:

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from l2caf.problem import Linear, Quadratic
-from l2caf.solvers import Certificate, Exact
+from l2caf import UnitL2
+from l2caf.problem import Quadratic
+from l2caf.solvers import Certificate, QuadraticExact
 
 sizes = st.tuples(st.integers(2, 12), st.integers(1, 15), st.integers(0, 10_000))
 
@@ -27,7 +28,7 @@ def test_solutions_lie_on_the_sphere_and_no_random_point_of_it_is_better(
     size: tuple[int, int, int], radius: float
 ) -> None:
     problem, _, _ = quadratic(*size)
-    solution = Exact(radius).solve(problem)
+    solution = QuadraticExact().solve(problem, UnitL2(radius), {})
     assert float(solution.filters.norm()) == pytest.approx(radius, rel=1e-9)
     rivals = torch.randn(500, size[0], dtype=torch.float64, generator=torch.Generator().manual_seed(size[2]))
     rivals *= radius / rivals.norm(dim=1, keepdim=True)
@@ -35,25 +36,10 @@ def test_solutions_lie_on_the_sphere_and_no_random_point_of_it_is_better(
     assert solution.certificates == (Certificate.GLOBAL,)
 
 
-@given(sizes, st.floats(0.1, 2.0), st.sampled_from(["mixed", "all positive", "zero"]))
-def test_a_linear_loss_under_non_negative_weights(size: tuple[int, int, int], radius: float, kind: str) -> None:
-    gradient = torch.randn(1, size[0], dtype=torch.float64, generator=torch.Generator().manual_seed(size[2]))
-    gradient = {"mixed": gradient, "all positive": gradient.abs(), "zero": gradient * 0}[kind]
-    problem = Linear(gradient, torch.zeros(1, dtype=torch.float64))
-    solution = Exact(radius, nonnegative=True).solve(problem)
-    assert float(solution.filters.min()) >= 0
-    assert float(solution.filters.norm()) == pytest.approx(radius, rel=1e-9)
-    rivals = torch.rand(500, size[0], dtype=torch.float64, generator=torch.Generator().manual_seed(size[2]))
-    rivals = torch.cat([rivals**8, torch.eye(size[0], dtype=torch.float64)])  # near the edges, and on them
-    rivals *= radius / rivals.norm(dim=1, keepdim=True)
-    assert float(problem.value(rivals).min()) >= float(solution.loss) - 1e-9
-    assert solution.certificates == (Certificate.GLOBAL,)
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_the_minimum_is_that_of_a_generic_solver_started_from_many_points(seed: int) -> None:
     problem, jacobian, wanted = quadratic(6, 9, seed)
-    solution = Exact().solve(problem)
+    solution = QuadraticExact().solve(problem, UnitL2(), {})
 
     def loss(x: np.ndarray) -> float:
         return float(np.square(wanted - jacobian @ (x / np.linalg.norm(x))).sum())
@@ -68,7 +54,7 @@ def test_the_optimality_conditions_hold_with_a_multiplier_above_the_lowest_eigen
     size: tuple[int, int, int],
 ) -> None:
     problem, _, _ = quadratic(*size)
-    f = Exact().solve(problem).filters[0]
+    f = QuadraticExact().solve(problem, UnitL2(), {}).filters[0]
     gram, slope = problem.gram[0], problem.slope[0]
     multiplier = float(f @ (slope - gram @ f))
     assert torch.allclose(gram @ f + multiplier * f, slope, atol=1e-8 * float(gram.norm() + slope.norm()))
@@ -78,24 +64,17 @@ def test_the_optimality_conditions_hold_with_a_multiplier_above_the_lowest_eigen
 def test_the_hard_case_returns_the_minimum_nearest_to_uniform_and_says_it_is_not_unique() -> None:
     # G = diag(0, 0, 4), b = (0, 0, 2): the third weight wants 1/2, the first two are free up to the norm.
     gram = torch.diag(torch.tensor([0.0, 0.0, 4.0], dtype=torch.float64))[None]
-    solution = Exact().solve(
-        Quadratic(gram, torch.tensor([[0.0, 0.0, 2.0]], dtype=torch.float64), torch.ones(1).double())
-    )
+    problem = Quadratic(gram, torch.tensor([[0.0, 0.0, 2.0]], dtype=torch.float64), torch.ones(1).double())
+    solution = QuadraticExact().solve(problem, UnitL2(), {})
     share = (0.75 / 2) ** 0.5
     assert torch.allclose(solution.filters, torch.tensor([[share, share, 0.5]], dtype=torch.float64), atol=1e-9)
     assert solution.unique is not None
     assert not bool(solution.unique)
 
 
-def test_a_linear_loss_is_minimised_against_its_gradient() -> None:
-    solution = Exact(2.0).solve(Linear(torch.tensor([[3.0, 0.0, -4.0]]), torch.tensor([1.0])))
-    assert torch.allclose(solution.filters, torch.tensor([[-1.2, 0.0, 1.6]], dtype=torch.float64))
-    assert float(solution.loss) == pytest.approx(1 - 10)
-
-
 def test_a_batch_is_solved_as_its_rows_one_by_one() -> None:
     problems = [quadratic(7, 5, seed)[0] for seed in range(6)]
     batch = Quadratic(*(torch.cat([getattr(q, name) for q in problems]) for name in ("gram", "slope", "offset")))
-    together = Exact().solve(batch).filters
-    alone = torch.cat([Exact().solve(q).filters for q in problems])
+    together = QuadraticExact().solve(batch, UnitL2(), {}).filters
+    alone = torch.cat([QuadraticExact().solve(q, UnitL2(), {}).filters for q in problems])
     assert torch.allclose(together, alone, atol=1e-10)
