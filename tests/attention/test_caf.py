@@ -309,12 +309,12 @@ def test_without_negative_weights_a_class_specific_map_is_proven_and_the_positiv
 def test_an_option_cannot_change_under_a_plan_that_was_made_for_another_one() -> None:
     model, x = networks.fully_connected(), networks.pictures()
     caf = L2CAF(model, "0.0")
-    assert caf(x).layer == "0.0"
+    assert caf(x).question.layer == "0.0"
     with pytest.raises(dataclasses.FrozenInstanceError):
         caf.layer = "0.1"  # type: ignore[misc]
     other = dataclasses.replace(caf, layer="0.1", solver=Descent(max_iterations=1))
-    assert other(x).layer == "0.1"
-    assert caf(x).layer == "0.0"
+    assert other(x).question.layer == "0.1"
+    assert caf(x).question.layer == "0.0"
     assert (other.model, other.constraint) == (caf.model, caf.constraint)
 
 

@@ -75,7 +75,7 @@ def test_a_constraint_of_ones_own_is_searched_to_its_optimum(constraint: str | C
         (gradient,) = torch.autograd.grad(outputs[row].sum() - 2 * outputs[row, 1], ones, retain_graph=True)
         best = -gradient.sum(0) / gradient.sum(0).norm() / 2
         assert torch.allclose(attention.filter[row, 0], best.expand(4, 4), atol=2e-3)
-    assert attention.solver == "quasi-newton"
+    assert attention.evidence.solver == "quasi-newton"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Small(Stripes):
 def test_a_constraint_of_ones_own_that_is_a_sphere_is_solved_in_closed_form() -> None:
     attention = L2CAF(networks.gap(), constraint=Small())(networks.pictures(), "top2")
     usual = L2CAF(networks.gap())(networks.pictures(), "top2")
-    assert attention.solver == "exact"
+    assert attention.evidence.solver == "exact"
     assert torch.allclose(attention.filter, usual.filter / 2, atol=1e-6)
 
 
@@ -123,7 +123,7 @@ class Confident:
 def test_an_objective_whose_goal_has_only_a_loss_is_searched_to_the_best_angle(model: nn.Sequential) -> None:
     attention = L2CAF(model, "0", objective=Confident())(PICTURES)
     best = by_angle(model, lambda y, nt: -y.log_softmax(1).gather(1, nt.argmax(1, keepdim=True)).squeeze(1))
-    assert attention.solver == "quasi-newton"
+    assert attention.evidence.solver == "quasi-newton"
     assert torch.allclose(attention.loss[:, 0], best, atol=1e-4)
     with pytest.raises(SolverError, match="no closed form"):
         L2CAF(model, "0", objective=Confident(), solver="exact")(PICTURES)
@@ -165,7 +165,7 @@ def test_an_objective_whose_goal_states_a_closed_form_is_solved_exactly_where_th
 ) -> None:
     attention = L2CAF(model, "0", objective=Keeping())(PICTURES)
     best = by_angle(model, lambda y, nt: ((y - nt).square() * WEIGHTS).sum(1))
-    assert attention.solver == solver
+    assert attention.evidence.solver == solver
     assert torch.allclose(attention.loss[:, 0], best, rtol=1e-3)
     assert all((row[0] is Certificate.GLOBAL) == (solver == "exact") for row in attention.certificate)
 
@@ -190,7 +190,7 @@ BY_ANGLE = ByAngle()
 def test_a_solver_of_ones_own_works_for_every_tail_and_goal(model: nn.Sequential, target: str | None) -> None:
     attention = L2CAF(model, "0", solver=f"{__name__}:BY_ANGLE")(PICTURES, target)
     ours = L2CAF(model, "0")(PICTURES, target)
-    assert attention.solver == "by angle"
+    assert attention.evidence.solver == "by angle"
     assert torch.allclose(attention.loss, ours.loss, rtol=1e-3, atol=1e-5)
     if target is None:
         best = by_angle(model, lambda y, nt: (y - nt).square().sum(1))
@@ -213,7 +213,7 @@ class Quadratics:
 
 def test_a_solver_that_says_what_it_takes_is_given_nothing_else() -> None:
     attention = L2CAF(AFFINE, "0", solver=Quadratics())(PICTURES)
-    assert attention.solver == "mine"
+    assert attention.evidence.solver == "mine"
     assert torch.allclose(attention.loss, L2CAF(AFFINE, "0")(PICTURES).loss, rtol=1e-3)
     for model, target in ((BENT, None), (AFFINE, 1)):
         with pytest.raises(SolverError, match="no closed form"):

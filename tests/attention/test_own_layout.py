@@ -77,8 +77,8 @@ def test_a_layout_of_ones_own_finds_the_filters_that_the_usual_layout_finds(
     expected = L2CAF(usual, "layer")(x, target)
     with untouched(model):
         attention = L2CAF(model, "layer", layout=layout)(x, target)
-    assert attention.layout == type(layout).__name__
-    assert attention.certificate == expected.certificate
+    assert attention.question.layout == type(layout).__name__
+    assert (attention.certificate == expected.certificate).all()
     assert torch.allclose(attention.loss, expected.loss, rtol=1e-3)
     if affine:
         assert torch.allclose(attention.filter, expected.filter, atol=1e-4)
@@ -89,7 +89,7 @@ def test_a_layout_of_ones_own_finds_the_filters_that_the_usual_layout_finds(
 def test_a_layout_of_ones_own_may_be_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LAYOUTS._things, "rows-first", RowsFirst())  # as `register` does, for this test only
     model = networks.seeded(Ordered("rows first", affine=True))
-    assert L2CAF(model, "layer", layout="rows-first")(networks.pictures()).layout == "RowsFirst"
+    assert L2CAF(model, "layer", layout="rows-first")(networks.pictures()).question.layout == "RowsFirst"
 
 
 def test_the_default_layer_is_found_among_the_maps_that_the_layout_fits() -> None:

@@ -52,7 +52,7 @@ def test_it_reaches_the_papers_descent_in_a_fraction_of_its_steps(make: object, 
     model, x = make(), networks.pictures(3, 16 if make is networks.fully_connected else 32)  # type: ignore[operator]
     ours, theirs = L2CAF(model, solver=QuasiNewton(seeds=1))(x, target), L2CAF(model, solver=Descent())(x, target)
     assert bool((ours.loss <= theirs.loss + 0.02 * theirs.loss.abs()).all())
-    assert int(ours.iterations.max()) * 4 <= int(theirs.iterations.max())
+    assert int(ours.evidence.iterations.max()) * 4 <= int(theirs.evidence.iterations.max())
     assert bool((ours.loss <= ours.uniform_loss).all())
 
 

@@ -67,10 +67,10 @@ def test_a_tail_that_starts_with_a_relu_is_solved_without_iterations_and_better_
     descent = Descent(max_iterations=1500, epsilon=0.0)
     for target in (None, "top3"):
         attention, reference = L2CAF(model)(x, target), L2CAF(model, solver=descent)(x, target)
-        assert "descent" not in attention.solver
+        assert "descent" not in attention.evidence.solver
         assert bool((attention.loss <= reference.loss + 1e-4 * reference.loss.abs()).all())
-        assert int(attention.iterations.max()) <= 3
-    assert all(c is Certificate.GLOBAL for row in attention.certificate for c in row)
+        assert int(attention.evidence.iterations.max()) <= 3
+    assert all(c is Certificate.GLOBAL for c in attention.certificate.flat)
 
 
 def test_a_problem_whose_sides_agree_is_solved_as_the_one_sided_one() -> None:

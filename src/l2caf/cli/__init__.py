@@ -33,10 +33,10 @@ COMMANDS: Final = {
     "retrieve": ("retrieve:retrieve", "Find the pictures of a folder that are most like one, and what makes them so."),
     "video": ("video:video", "Show where a network looks in a film, frame by frame, as MP4, GIF and film strip."),
     "volume": ("video:volume", "Show where a network looks in a scan, as slices, projections and a NIfTI map."),
-    "run": ("scale:run", "Find the maps of a whole data set; run again, it goes on where it stopped."),
+    "run": ("scale:run", "Find the maps of a whole data set. Given again, the command goes on where the run stopped."),
     "show": ("scale:show", "Draw a map of a run over its picture, and say what is known of it."),
     "report": ("scale:report", "Make one self-contained page of a run of any size."),
-    "data check": ("data:check", "Say what is found of a data set, and what is missing."),
+    "data check": ("data:check", "Say what is found of a data set and what is missing."),
     "reproduce figure9": ("reproduce:figure9", "Attention of a recurrent retrieval network at every time step."),
     "reproduce figure10": (
         "reproduce:figure10",
