@@ -36,9 +36,9 @@ def pictures() -> Tensor:
 def test_only_the_inputs_of_a_batch_whose_tail_is_not_affine_are_searched(target: str | None) -> None:
     caf = L2CAF(networks.seeded(Partly()))
     attention, alone = caf(pictures(), target), [caf(one[None], target) for one in pictures()]
-    assert attention.solver == "exact, quasi-newton"
-    assert [one.solver for one in alone] == ["quasi-newton" if bright else "exact" for bright in BRIGHT]
-    for bright, row, starts in zip(BRIGHT, attention.certificate, attention.start or (), strict=True):
+    assert attention.evidence.solver == "exact, quasi-newton"
+    assert [one.evidence.solver for one in alone] == ["quasi-newton" if bright else "exact" for bright in BRIGHT]
+    for bright, row, starts in zip(BRIGHT, attention.certificate, attention.evidence.start, strict=True):
         assert {one is Certificate.GLOBAL for one in row} == {not bright}
         assert {one == "exact" for one in starts} == {not bright}
     assert torch.allclose(attention.loss, torch.cat([one.loss for one in alone]), rtol=1e-3, atol=1e-4)
@@ -70,7 +70,7 @@ def test_a_loss_of_zero_is_certified_whichever_solver_found_it() -> None:
     model = networks.gap(classes=2)  # two components, and 64 weights to meet them with
     attention = L2CAF(model, solver="quasi-newton", constraint=UnitL2(7.9))(networks.pictures())
     assert bool((attention.loss < 1e-6).all())
-    assert {one for row in attention.certificate for one in row} == {Certificate.GLOBAL}
+    assert {one for one in attention.certificate.flat} == {Certificate.GLOBAL}
 
 
 def test_an_unknown_solver_is_refused_by_name() -> None:
