@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
 
 from benchmarks.measure import interleaved, machine, ratios
 from l2caf.data.boxed import BoxedSet
 from l2caf.data.digits import boxed_digits
+from l2caf.data.feeding import PictureFiles, fed, in_turn
 from l2caf.data.sets import read_boxed
-from l2caf.evaluation import protocol
+from l2caf.evaluation import DEFAULT_METRICS, PROTOCOLS
 from l2caf.evaluation.judge import judge
-from l2caf.evaluation.maps import Prepared, write_maps
+from l2caf.evaluation.maps import MapOptions, write_maps
 from l2caf.methods.registry import methods
 from l2caf.models import LoadedModel, load
 
@@ -33,22 +33,24 @@ BATCH = 16
 
 def plain(boxed: BoxedSet, loaded: LoadedModel) -> None:
     """Top-1 and top-5 accuracy."""
-    numbers = list(range(len(boxed.pictures)))
-    loader = DataLoader(Prepared(boxed.pictures, numbers, loaded.card), batch_size=BATCH, collate_fn=list)
+    files = PictureFiles([picture.file for picture in boxed.pictures])
     right = torch.zeros(2)
-    with torch.inference_mode():
-        for batch in loader:
-            scores = loaded.model(torch.stack([content[0] for _, content in batch]))
-            labels = torch.tensor([boxed.pictures[number].label for number, _ in batch])
+    with (
+        torch.inference_mode(),
+        fed(files, loaded.card.feeding, in_turn(range(len(files)), BATCH), workers=0) as batches,
+    ):
+        for batch in batches:
+            scores = loaded.model(batch.inputs)
+            labels = torch.tensor([boxed.pictures[number].label for number in batch.numbers])
             hits = scores.topk(5).indices == labels[:, None]
             right += torch.stack([hits[:, 0].sum(), hits.any(1).sum()])
 
 
-def judged(boxed: BoxedSet, loaded: LoadedModel, folder: Path, *, sweep: bool) -> None:
+def judged(boxed: BoxedSet, loaded: LoadedModel, folder: Path, *, metrics: tuple[str, ...]) -> None:
     """A whole evaluation into a fresh folder."""
     shutil.rmtree(folder, ignore_errors=True)
-    write_maps(boxed, loaded, methods(METHODS, loaded.model), folder, batch_size=BATCH)
-    judge(boxed, folder, [protocol("cam-paper")], sweep=sweep)
+    write_maps(boxed, loaded, methods(METHODS, loaded.model), folder, MapOptions(batch_size=BATCH))
+    judge(boxed, folder, [PROTOCOLS["cam-paper"]], metrics=metrics)
 
 
 def main() -> None:
@@ -66,8 +68,8 @@ def main() -> None:
         seconds = interleaved(
             {
                 "plain loop": partial(plain, boxed, loaded),
-                "evaluate": partial(judged, boxed, loaded, folder / "run", sweep=True),
-                "evaluate --no-sweep": partial(judged, boxed, loaded, folder / "run", sweep=False),
+                "evaluate": partial(judged, boxed, loaded, folder / "run", metrics=DEFAULT_METRICS),
+                "evaluate --metrics none": partial(judged, boxed, loaded, folder / "run", metrics=()),
             },
             arguments.repetitions,
         )

@@ -32,7 +32,7 @@ from l2caf.data.digit_scenes import DigitScenes
 from l2caf.data.pictures import prepare, read_picture
 from l2caf.data.sets import read_boxed
 from l2caf.errors import TargetError
-from l2caf.evaluation import Frame, boxes, iou
+from l2caf.evaluation import InputFrame, boxes, iou
 from l2caf.evaluation.metrics import MaxBoxAcc, energy_inside
 from l2caf.evaluation.protocols import WsolEvaluation, wsol_map
 from l2caf.goals import LinearGoal
@@ -110,7 +110,7 @@ def variants(loaded: LoadedModel, second: str | None) -> dict[str, Callable[[Cut
     return found if second is None else {**found, f"averaged, with {second}": fused}
 
 
-def maps_of(boxed: BoxedSet, loaded: LoadedModel, second: str | None) -> list[tuple[Frame, Maps]]:
+def maps_of(boxed: BoxedSet, loaded: LoadedModel, second: str | None) -> list[tuple[InputFrame, Maps]]:
     """Every map of every picture, for its true class."""
     chosen = variants(loaded, second)
     caf = L2CAF(loaded.model)
@@ -123,14 +123,14 @@ def maps_of(boxed: BoxedSet, loaded: LoadedModel, second: str | None) -> list[tu
         with caf.cut(torch.stack([inputs for inputs, _ in fed])) as cut:
             maps = {name: method(cut, targets).double().numpy() for name, method in chosen.items()}
         found += [
-            (Frame(picture.size, region), {name: heat[row] for name, heat in maps.items()})
+            (InputFrame(picture.size, region), {name: heat[row] for name, heat in maps.items()})
             for row, (picture, (_, region)) in enumerate(zip(read, fed, strict=True))
         ]
         print(f"{len(found)} pictures", flush=True)
     return found
 
 
-def hit(heat: np.ndarray, frame: Frame, truth: np.ndarray, rules: list[Rule]) -> list[bool]:
+def hit(heat: np.ndarray, frame: InputFrame, truth: np.ndarray, rules: list[Rule]) -> list[bool]:
     """Whether the box of each rule is right."""
     sized = {}
     for mode in {mode for mode, _, _ in rules}:
@@ -144,7 +144,7 @@ def hit(heat: np.ndarray, frame: Frame, truth: np.ndarray, rules: list[Rule]) ->
     return found
 
 
-def max_box_acc_v2(rows: list[tuple[Frame, Maps]], boxed: BoxedSet, numbers: list[int], name: str) -> float:
+def max_box_acc_v2(rows: list[tuple[InputFrame, Maps]], boxed: BoxedSet, numbers: list[int], name: str) -> float:
     """MaxBoxAccV2 of one map on some pictures, in percent."""
     metric, rule = MaxBoxAcc(), WsolEvaluation("swept", "all")
     for number in numbers:

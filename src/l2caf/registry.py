@@ -36,6 +36,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self.kind = kind
         self.error = error
         self._things: dict[str, T] = {}
+        self._families: dict[str, Callable[[str], T]] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that enters a thing under a name, in the place of one that had that name before."""
@@ -46,13 +47,29 @@ class Registry(Mapping[str, T], Generic[T]):
 
         return enter
 
+    def family(self, prefix: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+        """Decorator that enters a function from NAME to thing for all names of the form `prefix:NAME`."""
+
+        def enter(make: Callable[[str], T]) -> Callable[[str], T]:
+            self._families[prefix] = make
+            return make
+
+        return enter
+
+    def lines(self) -> dict[str, str]:
+        """Every name, and `prefix:NAME` for every family, with the first line of its docstring."""
+        entries = {**self._things, **{f"{prefix}:NAME": make for prefix, make in self._families.items()}}
+        return {name: (entry.__doc__ or "").strip().partition("\n")[0] for name, entry in entries.items()}
+
     def __getitem__(self, name: str) -> T:
         """The thing of this name, or what `package.module:name` imports; raises the table's error for any other."""
         if name in self._things:
             return self._things[name]
         place, colon, attribute = name.partition(":")
+        if colon and place in self._families:
+            return self._families[place](attribute)
         if not colon:
-            known = ", ".join(self._things)
+            known = ", ".join(self.lines())
             raise self.error(
                 f"unknown {self.kind} {name!r}{nearest(name, self._things)}; expected one of {known}, or "
                 "package.module:name for one of your own"

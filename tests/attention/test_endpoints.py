@@ -94,7 +94,7 @@ def test_runs_and_targets_have_an_axis_each() -> None:
     ]  # fmt: skip
     second = L2CAF(model, call=1)(pair, [4])
     assert torch.allclose(second.filter[1, 0], attention.filter[1, 1, 1], atol=1e-5)
-    assert GradCAM(model, "trunk")(pair, "top2").map.shape == (2, 4, 8, 8)
+    assert GradCAM(model, "trunk")(pair, "top2").map.shape == (2, 2, 2, 8, 8)
     assert "run 1" in attention._repr_html_()
 
 

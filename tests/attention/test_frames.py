@@ -103,7 +103,7 @@ def test_features_extracted_earlier_are_an_input_of_frames() -> None:
 
 def test_grad_cam_has_a_map_per_frame() -> None:
     maps = GradCAM(fusing("lstm"))(clips(), "top1").map
-    assert maps.shape == (2, 3, 4, 4)
+    assert maps.shape == (2, 3, 1, 4, 4)
     assert torch.allclose(maps, GradCAM(fusing("lstm", "one by one"))(clips(), "top1").map, atol=1e-6)
 
 

@@ -70,7 +70,7 @@ def test_a_loss_of_zero_is_certified_whichever_solver_found_it() -> None:
     model = networks.gap(classes=2)  # two components, and 64 weights to meet them with
     attention = L2CAF(model, solver="quasi-newton", constraint=UnitL2(7.9))(networks.pictures())
     assert bool((attention.loss < 1e-6).all())
-    assert {one for one in attention.certificate.flat} == {Certificate.GLOBAL}
+    assert set(attention.certificate.flat) == {Certificate.GLOBAL}
 
 
 def test_an_unknown_solver_is_refused_by_name() -> None:

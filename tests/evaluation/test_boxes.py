@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
 from l2caf.errors import DataError
-from l2caf.evaluation import PROTOCOLS, Frame, boxes, iou, protocol
+from l2caf.evaluation import PROTOCOLS, InputFrame, boxes, iou
 
 HEATS = st_np.arrays(np.float64, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.floats(0, 1))
 
@@ -81,7 +81,7 @@ def test_overlaps_with_corners_as_pixels_are_wsolevaluations() -> None:
 
 
 def test_a_crop_is_undone() -> None:
-    frame = Frame((100, 60), (20.0, 0.0, 80.0, 60.0))  # the middle of a wide picture
+    frame = InputFrame((100, 60), (20.0, 0.0, 80.0, 60.0))  # the middle of a wide picture
     seen = np.array([[0.0, 1.0, 7.0, 3.0]])
     there = frame.to_picture(seen, (7, 7))
     assert np.allclose(there, [[20, 60 / 7, 80, 180 / 7]])
@@ -89,7 +89,7 @@ def test_a_crop_is_undone() -> None:
 
 
 def test_padding_is_cut_off() -> None:
-    frame = Frame((100, 50), (0.0, -25.0, 100.0, 75.0))
+    frame = InputFrame((100, 50), (0.0, -25.0, 100.0, 75.0))
     assert np.allclose(frame.to_picture(np.array([[0.0, 0.0, 10.0, 10.0]]), (10, 10)), [[0, 0, 100, 50]])
 
 
@@ -99,14 +99,14 @@ BLOB[2:4, 3:6] = 1.0
 
 @pytest.mark.parametrize("name", list(PROTOCOLS))
 def test_every_protocol_boxes_a_blob_in_its_own_frame(name: str) -> None:
-    rule, frame = protocol(name), Frame((140, 280), (0.0, 0.0, 140.0, 280.0))
+    rule, frame = PROTOCOLS[name], InputFrame((140, 280), (0.0, 0.0, 140.0, 280.0))
     truth = rule.truth(np.array([[60.0, 80.0, 120.0, 160.0]]), frame)
     assert float(iou(rule.boxes(BLOB, frame)[:1], truth, inclusive=rule.inclusive)[0, 0]) > 0.4
 
 
 @pytest.mark.parametrize("name", list(PROTOCOLS))
 def test_no_protocol_fails_on_a_blank_map(name: str) -> None:
-    found = protocol(name).boxes(np.zeros((7, 7)), Frame.whole(50, 40))
+    found = PROTOCOLS[name].boxes(np.zeros((7, 7)), InputFrame.whole(50, 40))
     assert found.shape[1] == 4
     assert float(iou(found, np.array([[10.0, 10, 30, 30]])).max(initial=0.0)) < 0.01
 
@@ -121,4 +121,4 @@ def test_wsolevaluations_own_expectations() -> None:
 
 def test_an_unknown_protocol_names_the_nearest() -> None:
     with pytest.raises(DataError, match="did you mean 'cam-code'"):
-        protocol("cam-kode")
+        PROTOCOLS["cam-kode"]

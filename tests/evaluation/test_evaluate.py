@@ -15,13 +15,13 @@ from l2caf.data.boxed import BoxedSet
 from l2caf.data.digits import boxed_digits
 from l2caf.data.pictures import prepare
 from l2caf.errors import DataError, StorageError
-from l2caf.evaluation import PROTOCOLS, Frame, boxes, iou
+from l2caf.evaluation import PROTOCOLS, InputFrame, boxes, iou
 from l2caf.evaluation import maps as stage_one
 from l2caf.evaluation.judge import bootstrap, judge
-from l2caf.evaluation.maps import read_maps, write_maps
+from l2caf.evaluation.maps import MapOptions, write_maps
 from l2caf.evaluation.metrics import LocalizationAccuracy
-from l2caf.methods import GradCAM
-from l2caf.methods.registry import methods
+from l2caf.evaluation.stored import read_maps
+from l2caf.methods import GradCAM, methods
 from l2caf.models import LoadedModel, load
 
 NAMES = ["cam", "gradcam", "gradcam-abs", "l2caf", "l2caf-specific", "centre", "whole"]
@@ -40,7 +40,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> BoxedSet:
 @pytest.fixture(scope="module")
 def run(scenes: BoxedSet, digits: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    write_maps(scenes, digits, methods(NAMES, digits.model), folder, batch_size=4)
+    write_maps(scenes, digits, methods(NAMES, digits.model), folder, MapOptions(batch_size=4))
     return folder
 
 
@@ -70,7 +70,7 @@ def test_figures_are_those_of_the_boxes(run: Path, scenes: BoxedSet) -> None:
     for row in rows:
         size = row.frame.picture[::-1]
         heat = torch.nn.functional.interpolate(torch.from_numpy(row.maps["l2caf"])[None, None], size, mode="bilinear")
-        box = boxes(heat[0, 0].numpy(), 0.2, frame=Frame.whole(*row.frame.picture))
+        box = boxes(heat[0, 0].numpy(), 0.2, frame=InputFrame.whole(*row.frame.picture))
         hits.append(float(iou(box, row.picture.boxes, inclusive=True).max()) >= 0.5)
     one = next(j for j in evaluation.judged if (j.method, j.protocol) == ("l2caf", "cam-paper"))
     assert one.gt_known == pytest.approx(np.mean(hits))
@@ -80,17 +80,16 @@ def test_figures_are_those_of_the_boxes(run: Path, scenes: BoxedSet) -> None:
     saved = json.loads((run / "results.json").read_text(encoding="utf-8"))
     assert len(saved["judged"]) == len(NAMES) * len(PROTOCOLS)
     assert {"results.csv", "results.md", "worst.png", "best.png"} <= {file.name for file in run.iterdir()}
-    whole = {swept.method: swept for swept in evaluation.swept}
-    assert whole["l2caf"].energy > whole["whole"].energy
+    assert evaluation.figures["l2caf"]["energy"] > evaluation.figures["whole"]["energy"]
 
 
 def test_guesses_have_maps_and_boxes_of_their_own_that_give_the_same_top_5(
     run: Path, scenes: BoxedSet, digits: LoadedModel, tmp_path: Path
 ) -> None:
     named = methods(["l2caf-specific", "l2caf"], digits.model)
-    write_maps(scenes, digits, named, tmp_path / "run", batch_size=4, predictions="top5")
-    evaluation = judge(scenes, tmp_path / "run", [PROTOCOLS["cam-paper"]], sweep=False)
-    plain = judge(scenes, run, [PROTOCOLS["cam-paper"]], sweep=False)
+    write_maps(scenes, digits, named, tmp_path / "run", MapOptions(batch_size=4, predictions="top5"))
+    evaluation = judge(scenes, tmp_path / "run", [PROTOCOLS["cam-paper"]], metrics=())
+    plain = judge(scenes, run, [PROTOCOLS["cam-paper"]], metrics=())
     known = {one.method: one for one in plain.judged}
     with (tmp_path / "run" / "guesses.csv").open(encoding="utf-8") as stream:
         lines = list(csv.DictReader(stream))
@@ -123,9 +122,11 @@ def test_a_run_that_stops_is_taken_up_where_it_stopped(
     with monkeypatch.context() as patch:
         patch.setattr(stage_one, "_maps_of", stops_in_the_second_batch)
         with pytest.raises(KeyboardInterrupt):
-            write_maps(scenes, digits, named, tmp_path / "run", batch_size=4)
+            write_maps(scenes, digits, named, tmp_path / "run", MapOptions(batch_size=4))
     done: list[int] = []
-    write_maps(scenes, digits, named, tmp_path / "run", batch_size=3, report=lambda number, _: done.append(number))
+    write_maps(
+        scenes, digits, named, tmp_path / "run", MapOptions(batch_size=3), report=lambda number, _: done.append(number)
+    )
     assert done == [4, 7, 10]  # also with another batch size
     assert [row.number for row in read_maps(tmp_path / "run", scenes, [])] == list(range(10))
 
@@ -143,8 +144,8 @@ def test_broken_pictures_are_listed_and_the_rest_is_done(scenes: BoxedSet, digit
     broken.write_bytes(b"no picture")
     pictures = (replace(scenes.pictures[0], file=broken), *scenes.pictures[1:4])
     some = replace(scenes, pictures=pictures)
-    write_maps(some, digits, methods(["l2caf", "centre"], digits.model), tmp_path / "run", batch_size=2)
-    evaluation = judge(some, tmp_path / "run", [PROTOCOLS["cam-paper"]], sweep=False)
+    write_maps(some, digits, methods(["l2caf", "centre"], digits.model), tmp_path / "run", MapOptions(batch_size=2))
+    evaluation = judge(some, tmp_path / "run", [PROTOCOLS["cam-paper"]], metrics=())
     assert evaluation.n_pictures == 3
     assert [Path(name).name for name, _ in evaluation.skipped] == ["broken.png"]
 
@@ -156,7 +157,7 @@ def test_unknown_methods_name_the_nearest(digits: LoadedModel) -> None:
 
 def test_a_class_that_the_network_lacks_is_an_error(scenes: BoxedSet, digits: LoadedModel, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="class offset is wrong"):
-        write_maps(scenes, digits, methods(["l2caf"], digits.model), tmp_path / "run", class_offset=9)
+        write_maps(scenes, digits, methods(["l2caf"], digits.model), tmp_path / "run", MapOptions(class_offset=9))
 
 
 def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
@@ -172,5 +173,5 @@ def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
 def test_methods_of_the_peers_can_be_compared(name: str, scenes: BoxedSet, digits: LoadedModel, tmp_path: Path) -> None:
     some = replace(scenes, pictures=scenes.pictures[:3])
     write_maps(some, digits, methods([name, "gradcam"], digits.model), tmp_path / "run")
-    evaluation = judge(some, tmp_path / "run", [PROTOCOLS["cam-paper"]], sweep=False)
+    evaluation = judge(some, tmp_path / "run", [PROTOCOLS["cam-paper"]], metrics=())
     assert {one.method for one in evaluation.judged} == {name, "gradcam"}

@@ -10,7 +10,8 @@ from tests.support import networks
 from torch import Tensor, nn
 
 from l2caf.errors import DataError
-from l2caf.evaluation.sanity import draw, ends, resettable, sanity, similarity, summary
+from l2caf.evaluation.sanity import ends, resettable, sanity, similarity, summary
+from l2caf.experiments.figure10 import draw_figure10
 
 
 def test_layers_come_from_the_logits_downwards() -> None:
@@ -66,7 +67,7 @@ def test_the_papers_two_stages_and_the_mean_over_seeds() -> None:
 def test_the_figure_has_a_row_per_picture_and_a_column_per_stage_and_seed(tmp_path: Path) -> None:
     maps = torch.rand(2, 7, 7, generator=torch.Generator().manual_seed(0))
     kept = {("l2caf", "", 0): maps, ("l2caf", "logits", 0): 1 - maps, ("l2caf", "logits", 1): maps}
-    draw(kept, np.zeros((2, 8, 8, 3), dtype=np.uint8), tmp_path / "figure.png")
+    draw_figure10(kept, np.zeros((2, 8, 8, 3), dtype=np.uint8), tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as figure:
         assert figure.size == (4 * 224 + 3 * 8, 24 + 2 * 224 + 8)
         pixels = np.asarray(figure.convert("RGB"))

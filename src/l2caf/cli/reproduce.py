@@ -13,7 +13,8 @@ from rich.table import Table as Lines
 from l2caf.cli.options import Device, Network, Pictures, progress, sharing, with_network
 from l2caf.data.digit_scenes import DigitScenes
 from l2caf.data.pictures import find_pictures, read_picture
-from l2caf.evaluation.sanity import Mode, figure, summary
+from l2caf.evaluation.sanity import Mode, summary
+from l2caf.experiments.figure10 import figure10 as make_figure10
 from l2caf.experiments.figure11 import figure11 as make_figure11
 from l2caf.experiments.figure12 import NETWORKS, costs
 from l2caf.experiments.figure12 import figure12 as make_figure12
@@ -71,7 +72,7 @@ def figure10(
     network: Network,
 ) -> None:
     """Sanity checks: what is left of each method's maps when the network's weights are drawn anew."""
-    rows = figure(
+    rows = make_figure10(
         _pictures(paths), network(), methods.split(","), output, mode=mode, every=every, seeds=tuple(range(seeds))
     )
     stages = ((name, stage, f"{rank:.2f}", f"{ssim:.2f}") for name, stage, rank, ssim in summary(rows))

@@ -1,6 +1,12 @@
-"""The base of every metric: torchmetrics', which accumulates, resets, and adds up over processes."""
+"""The base of every metric: torchmetrics' `Metric`, which accumulates, resets, and adds up over processes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
 
 from l2caf.errors import ExtraMissingError
+from l2caf.evaluation.table import JudgedMap
 from l2caf.torchvision_compat import import_torchvision
 
 try:
@@ -8,12 +14,33 @@ try:
     import torchmetrics
 except ImportError as error:
     raise ExtraMissingError(
-        "localisation metrics need torchmetrics; install them with `pip install l2caf[localization]`"
+        "localisation metrics need torchmetrics; install it with `pip install 'l2caf[localization]'`"
     ) from error
 
 
-class Metric(torchmetrics.Metric):
+class PictureMetric(torchmetrics.Metric):
     """A metric whose state is sums over pictures."""
 
     is_differentiable = False
     full_state_update = False
+
+
+@dataclass(frozen=True, slots=True)
+class FedByMap:
+    """A torchmetrics metric with arguments of its own, in the call shape of `table.MapMetric`.
+
+    Attributes:
+        metric: the metric.
+        arguments: from a judged map to the arguments of the metric's `update`.
+    """
+
+    metric: torchmetrics.Metric
+    arguments: Callable[[JudgedMap], tuple[object, ...]]
+
+    def update(self, one: JudgedMap) -> None:
+        """Count one map."""
+        self.metric.update(*self.arguments(one))
+
+    def compute(self) -> Tensor | dict[str, float]:
+        """What the metric computes."""
+        return self.metric.compute()

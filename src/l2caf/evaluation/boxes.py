@@ -3,30 +3,37 @@
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 
 from l2caf.errors import DataError
-from l2caf.evaluation.frame import Boxes, Frame
+from l2caf.evaluation.frame import Boxes, InputFrame
 from l2caf.extras import require
 
+Heat = Float[np.ndarray, "h w"]
 Which = Literal["largest", "all"]
 
 
 def boxes(
-    heatmap: Float[np.ndarray, "h w"], threshold: float = 0.2, *, frame: Frame | None = None, which: Which = "largest"
+    heatmap: Float[np.ndarray, "h w"],
+    threshold: float = 0.2,
+    *,
+    frame: InputFrame | None = None,
+    which: Which = "largest",
 ) -> Boxes:
     """Tight boxes around the 8-connected regions in which a map exceeds a share of its maximum.
 
     Source: Zhou et al., CVPR 2016, section 3.2, as Taha et al., ECCV 2020, use it.
 
     Args:
-        heatmap: (h, w), finite, over what the network was shown; a box cannot be finer than it, so resize first.
-        threshold: share of the maximum, in [0, 1).
+        heatmap: a finite map (h, w) over what the network was shown; boxes have its resolution, so resize it first.
+        threshold: a share of the map's maximum, in [0, 1).
         frame: where the network's input lies in the original picture; None leaves boxes in pixels of the map.
-        which: `"largest"`: one box, of the region with most pixels; `"all"`: one for each region, largest first.
+        which: `"largest"` gives one box, of the region with most pixels; `"all"` gives one for each region, the
+            largest first.
 
     Returns:
-        (n, 4) x0, y0, x1, y1; empty for a map that is nowhere positive.
+        Boxes (n, 4) as x0, y0, x1, y1; none for a map that is nowhere positive.
 
     Raises:
         DataError: if the map is not a finite matrix or the threshold is out of range.
@@ -36,7 +43,7 @@ def boxes(
         >>> heat[1:3, 2:5] = 1.0
         >>> boxes(heat).tolist()
         [[2.0, 1.0, 5.0, 3.0]]
-        >>> boxes(heat, frame=Frame.whole(60, 40)).tolist()
+        >>> boxes(heat, frame=InputFrame.whole(60, 40)).tolist()
         [[20.0, 10.0, 50.0, 30.0]]
     """
     heatmap = checked(heatmap)
@@ -57,17 +64,38 @@ def regions(mask: Bool[np.ndarray, "h w"]) -> Boxes:
     return np.asarray(corners, dtype=float).reshape(-1, 4)[np.argsort(-sizes, kind="stable")]
 
 
+def resized(heat: Heat, size: tuple[int, int], mode: str) -> Float[np.ndarray, "H W"]:
+    """A map in another size, by torch's interpolation without aligned corners.
+
+    Args:
+        heat: a finite map (h, w).
+        size: the height and width of the result.
+        mode: `"bilinear"` or `"bicubic"`.
+
+    Returns:
+        The map in float64.
+    """
+    tensor = torch.from_numpy(checked(heat))[None, None]
+    return torch.nn.functional.interpolate(tensor, size, mode=mode, align_corners=False)[0, 0].numpy()
+
+
+def minmax(heat: Heat) -> Heat:
+    """A map moved and scaled to [0, 1]; a constant map becomes zero."""
+    span = float(heat.max() - heat.min())
+    return (heat - heat.min()) / span if span > 0 else np.zeros_like(heat)
+
+
 def checked(heatmap: np.ndarray) -> np.ndarray:
     """A map as a finite float64 matrix.
 
     Args:
-        heatmap: anything.
+        heatmap: an array of any type and shape.
 
     Returns:
-        The same values.
+        The same values in float64.
 
     Raises:
-        DataError: if it is not one.
+        DataError: if the array is not a matrix with values, or a value is not finite.
     """
     values = np.asarray(heatmap, dtype=np.float64)
     if values.ndim != 2 or values.size == 0:

@@ -1,11 +1,11 @@
-"""Whether a map tells what the network's answer depends on: pictures are changed where the map is high or low.
+"""Faithfulness: how the network's answer changes when the picture is changed where the map is high or low.
 
-    deletion, insertion         area under the probability's curve as pixels are removed, or restored (Petsiuk et al.,
-                                RISE, BMVC 2018)
-    average drop, increase      what is lost, and how often something is won, when the map dims the picture
-                                (Chattopadhay et al., Grad-CAM++, WACV 2018)
+    deletion, insertion         area under the curve of the class's probability as pixels are removed, or restored
+                                (Petsiuk et al., RISE, BMVC 2018)
+    average drop, increase      how much probability is lost, and how often some is gained, when the map dims the
+                                picture (Chattopadhay et al., Grad-CAM++, WACV 2018)
 
-All take what the network is fed (normalised), so that zero is the mean colour; the figures of the papers do the same.
+All of them change the normalised input of the network, in which zero is the mean colour, as the papers do.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from l2caf.data.pictures import prepare, read_picture
 from l2caf.errors import DataError
-from l2caf.evaluation.accumulating import Metric
+from l2caf.evaluation.accumulating import FedByMap, PictureMetric
+from l2caf.evaluation.table import METRICS, JudgedMap, MapMetric, MetricContext
+from l2caf.pictures import normalized, resize
 
 Predict = Callable[[Float[Tensor, "b c h w"]], Float[Tensor, "b n"]]
 BLUR_SIZE: Final = 11  # of RISE's insertion start
@@ -37,12 +40,12 @@ def curve(
     """Probability of a class as pixels are removed or restored, those with most heat first.
 
     Args:
-        predict: from pictures to logits.
-        image: as the network is fed.
-        heat: at the picture's size; ties go in reading order.
-        target: the class, of the untouched picture usually.
-        kind: `"deletion"`: pixels become zero; `"insertion"`: they return to a blurred picture.
-        step: pixels per step; a row of the picture by default, as in RISE.
+        predict: the network, from pictures (b, c, h, w) to logits (b, n).
+        image: the picture (c, h, w) as the network takes it.
+        heat: the map at the picture's size; equal values are ordered as one reads.
+        target: the class, usually the network's guess for the unchanged picture.
+        kind: `"deletion"` sets pixels to zero; `"insertion"` restores pixels in a blurred picture.
+        step: the number of pixels per step; None for a row of the picture, as in RISE.
 
     Returns:
         The probability after 0, step, 2 step, ... pixels, the last after all of them.
@@ -80,21 +83,21 @@ def area(values: Float[Tensor, " s"]) -> float:
     return float((values.sum() - (values[0] + values[-1]) / 2) / (len(values) - 1))
 
 
-class Faithfulness(Metric):
-    """Deletion and insertion AUC, average drop and increase in confidence, means over pictures."""
+class Faithfulness(PictureMetric):
+    """Deletion and insertion AUC, average drop and increase in confidence: means over pictures."""
 
     sums: Tensor
     total: Tensor
 
     def __init__(self, predict: Predict, *, step: int | None = None, **options: Any) -> None:
-        """A metric; arguments as for `curve`, `options` of `torchmetrics.Metric`."""
+        """A metric; `predict` and `step` are those of `curve`, `options` those of `torchmetrics.Metric`."""
         super().__init__(**options)
         self.predict, self.step = predict, step
         self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, image: Float[Tensor, "c h w"], heat: Float[Tensor, "h w"], target: int) -> None:
-        """Count one picture; the map is in [0, 1]."""
+        """Count one picture as the network takes it, its map in [0, 1], and the class that the map explains."""
         curves = [
             curve(self.predict, image, heat, target, kind=kind, step=self.step) for kind in ("deletion", "insertion")
         ]
@@ -105,6 +108,23 @@ class Faithfulness(Metric):
         self.total += 1
 
     def compute(self) -> dict[str, float]:
-        """Means: `deletion` and `drop` are better low, `insertion` and `increase` high."""
+        """The means by name: low is better for `deletion` and `drop`, high for `insertion` and `increase`."""
         means = (self.sums / self.total).tolist()
         return dict(zip(("deletion", "insertion", "drop", "increase"), means, strict=True))
+
+
+@METRICS.register("faithfulness")
+def faithfulness(context: MetricContext) -> MapMetric:
+    """Deletion and insertion AUC, average drop and increase; asks the network about some 450 pictures for each map."""
+    loaded = context.loaded
+    if loaded is None:
+        raise DataError("metric 'faithfulness' runs the network again; got stored maps only, expected `loaded=` too")
+
+    def arguments(one: JudgedMap) -> tuple[object, ...]:
+        if one.target is None:
+            raise DataError("metric 'faithfulness' needs a class of each picture, and an embedding has none")
+        image = prepare(read_picture(one.file), **loaded.card.feeding)[0].to(loaded.device)
+        heat = torch.from_numpy(one.heat)[None, None].to(image)
+        return image, normalized(resize(heat, tuple(image.shape[1:])).clamp(min=0), rank=2)[0, 0], one.target
+
+    return FedByMap(Faithfulness(loaded.model), arguments)

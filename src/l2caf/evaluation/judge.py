@@ -1,311 +1,201 @@
-"""Stage two of an evaluation: boxes and figures, from the maps of stage one, under any protocol.
+"""Stage two of an evaluation: boxes and figures from the maps of stage one, under any protocol.
 
-folder/results.json, results.csv, results.md, worst.png, best.png; and guesses.csv where the network's guesses have
-maps: a box for each of them, as ImageNet's localisation challenge asks for
+Every map is decoded once. The folder gets results.json, results.csv, results.md, worst.png and best.png; and
+guesses.csv where the network's guesses have maps: a box for each of them, as ImageNet's localisation challenge wants.
 """
 
-import csv
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from PIL import Image, ImageDraw
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from l2caf import storage
 from l2caf.data.boxed import BoxedSet
-from l2caf.data.pictures import read_picture
 from l2caf.errors import DataError
-from l2caf.evaluation import BoxRule, iou
-from l2caf.evaluation.maps import GUESSES, MapsOf, read_maps
-from l2caf.evaluation.metrics import EnergyPointingGame, MaxBoxAcc, PointingGame
-from l2caf.evaluation.protocols import WSOL_SIDE, WsolEvaluation, swept_overlaps, wsol_map
-from l2caf.pictures import overlay, resize
-from l2caf.retrieval.search import Gallery, Similarity
+from l2caf.evaluation.frame import iou
+from l2caf.evaluation.gallery import Extremes, gallery
+from l2caf.evaluation.maps import GUESSES, MAPPED
+from l2caf.evaluation.metrics import RIGHT, LocalizationAccuracy
+from l2caf.evaluation.protocols import BoxRule
+from l2caf.evaluation.results import Evaluation, Judged, csv_file, write_results
+from l2caf.evaluation.stored import MapsOf, embeddings_of, read_maps
+from l2caf.evaluation.table import DEFAULT_METRICS, FiguresOfMethod, JudgedMap, MetricContext
+from l2caf.models import LoadedModel
 
 RESAMPLES: Final = 2000
-GALLERY: Final = 12
-OVERLAP: Final = 0.5  # from which a box is right
+AT_ONCE: Final = 2**22  # resampled pictures in memory
+GUESS_COLUMNS: Final = ("file", "method", "rank", "output", "x0", "y0", "x1", "y1", "rule")
 
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One method under one protocol.
-
-    Attributes:
-        method: its name.
-        protocol: its name, with its threshold.
-        threshold: share of the maximum at which boxes were cut.
-        gt_known: share of pictures whose true class's box is right.
-        gt_known_low: lower end of its 95 % bootstrap interval over pictures.
-        gt_known_high: upper end.
-        top1: share with the right class first and its box right.
-        top5: share with the right class among five and its box right.
-    """
-
-    method: str
-    protocol: str
-    threshold: float
-    gt_known: float
-    gt_known_low: float
-    gt_known_high: float
-    top1: float
-    top5: float
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """One method by figures that sweep the threshold or need none.
-
-    Attributes:
-        method: its name.
-        max_box_acc: MaxBoxAcc.
-        max_box_acc_v2: MaxBoxAccV2.
-        best_threshold: where MaxBoxAcc was reached.
-        pointing: pointing game.
-        energy: energy pointing game.
-    """
-
-    method: str
-    max_box_acc: float
-    max_box_acc_v2: float
-    best_threshold: float
-    pointing: float
-    energy: float
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What a run found.
-
-    Attributes:
-        judged: by method and protocol.
-        swept: by method.
-        top1: share of pictures classified rightly.
-        top5: likewise among five guesses.
-        n_pictures: how many were judged.
-        skipped: files that could not be read, with the reason.
-        by_neighbours: whether the guesses are the classes of the nearest neighbours in an embedding, so that top1 is
-            Recall@1.
-    """
-
-    judged: list[Judged]
-    swept: list[Swept]
-    top1: float
-    top5: float
-    n_pictures: int
-    skipped: list[tuple[str, str]]
-    by_neighbours: bool = False
+Guesses = Int[np.ndarray, " k"]  # guessed classes of a picture, the first guess first
+Nearest = Callable[[Float[Tensor, "n d"], int], Int[Tensor, "n k"]]  # rows nearest to each row, itself left out
 
 
 def judge(
-    boxed: BoxedSet, folder: Path, rules: Sequence[BoxRule], *, sweep: bool = True, metric: Similarity = "cosine"
+    boxed: BoxedSet,
+    folder: Path,
+    rules: Sequence[BoxRule],
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    nearest: Nearest | None = None,
+    loaded: LoadedModel | None = None,
 ) -> Evaluation:
     """Stage two: figures from the maps of stage one.
 
     Args:
-        boxed: the same data set.
-        folder: what stage one wrote.
-        rules: protocols to judge by.
-        sweep: also MaxBoxAcc, MaxBoxAccV2 and the pointing games, which take longest.
-        metric: by which embeddings are near; without meaning for classifiers.
+        boxed: the data set that stage one was given.
+        folder: the folder that stage one wrote.
+        rules: the protocols to judge boxes by.
+        metrics: names of metrics of maps (`table.METRICS`), which take longest; none for boxes only.
+        nearest: from embeddings and k to the k nearest other rows of each row, such as
+            `retrieval.search.nearest_others`; only needed where the network is an embedding.
+        loaded: the network, for metrics that ask it again, such as faithfulness.
 
     Returns:
-        The figures; they are also written into the folder, with a gallery of the best and worst pictures.
+        The figures. They are also written into the folder, with a gallery of the best and worst pictures.
 
     Raises:
         StorageError: if the folder holds no evaluation.
-        DataError: if no picture could be read.
+        DataError: if no picture could be read, or a metric does not exist or lacks what it needs.
     """
-    storage.read_manifest(folder)
+    manifest = storage.read_manifest(folder)
+    neighbours = _neighbours(folder, boxed, nearest)
+    judging = _Judging(rules, metrics, MetricContext(len(boxed.classes), loaded))
     skipped: list[tuple[str, str]] = []
-    overlaps: dict[tuple[str, str], list[float]] = {}
-    sweeps: dict[str, _Sweep] = {}
-    right: list[tuple[bool, bool]] = []
-    table: list[dict[str, Any]] = []
-    guessed: list[dict[str, Any]] = []
-    scores: list[tuple[float, int]] = []
-    neighbours = _neighbours(folder, boxed, metric)
-    for row in read_maps(folder, boxed, skipped):
-        true, guesses = int(row.targets[0]), neighbours.get(row.number, row.targets[1:])
-        right.append((bool(guesses[0] == true), bool((guesses == true).any())))
-        line: dict[str, Any] = {
-            "file": str(row.picture.file),
-            "label": row.picture.label,
-            "first guess": int(guesses[0]),
-        }
-        for name, maps in row.maps.items():
-            if sweep:
-                if name not in sweeps:
-                    sweeps[name] = _Sweep(len(boxed.classes))
-                sweeps[name].update(row, maps)
-            for rule in rules:
-                overlaps.setdefault((name, rule.name), []).append(_overlap(rule, row, maps))
-                line[f"IoU {name} {rule.name}"] = round(overlaps[name, rule.name][-1], 4)
-        table.append(line)
-        guessed += _guesses(row, rules[0])
-        scores.append((float(np.mean([line[key] for key in line if key.startswith("IoU")])), row.number))
-    if not right:
-        raise DataError(f"{folder} holds maps of no picture; {len(skipped)} could not be read")
-    judged = [_judged(name, rule, overlaps[name, rule.name], right) for name in row.maps for rule in rules]
-    shares = np.mean(right, axis=0)
-    swept = [sweeps[name].figures(name) for name in sweeps]
-    evaluation = Evaluation(
-        judged, swept, float(shares[0]), float(shares[1]), len(right), skipped, by_neighbours=bool(neighbours)
-    )
-    _write(folder, evaluation, table)
-    if guessed:
-        _write_csv(folder / "guesses.csv", guessed)
-    ranked = [number for _, number in sorted(scores)]
-    for name, numbers in (("worst", ranked[:GALLERY]), ("best", ranked[::-1][:GALLERY])):
-        shown = {row.number: row for row in read_maps(folder, boxed, []) if row.number in numbers}
-        _gallery([shown[number] for number in numbers]).save(folder / f"{name}.png")
+    has_guesses = MAPPED[manifest["predictions"]] > 0
+    with csv_file(folder / "guesses.csv", GUESS_COLUMNS) if has_guesses else nullcontext() as note:
+        for row in read_maps(folder, boxed, skipped):
+            judging.add(row, neighbours.get(row.number, row.targets[1:]))
+            if note is not None:
+                for line in _guessed(row, rules[0]):
+                    note(line)
+        if not judging.right:
+            raise DataError(f"{folder} holds maps of no picture; {len(skipped)} could not be read")
+    evaluation = judging.evaluation(skipped, by_neighbours=bool(neighbours))
+    write_results(folder, evaluation)
+    with csv_file(folder / "results.csv", judging.columns) as write:
+        for line in judging.lines():
+            write(line)
+    gallery(judging.extremes.worst).save(folder / "worst.png")
+    gallery(judging.extremes.best).save(folder / "best.png")
     return evaluation
 
 
-def embeddings_of(folder: Path, boxed: BoxedSet) -> dict[int, Float[np.ndarray, " n"]]:
-    """What an embedding network said of each picture of a run, by the picture's number; nothing for classifiers."""
-    return {row.number: row.output for row in read_maps(folder, boxed, []) if row.output is not None}
-
-
-def _neighbours(folder: Path, boxed: BoxedSet, metric: Similarity) -> dict[int, Int[np.ndarray, " k"]]:
-    """Classes of the pictures nearest to each in an embedding, the nearest first."""
-    outputs = embeddings_of(folder, boxed)
-    if len(outputs) < 2:
+def _neighbours(folder: Path, boxed: BoxedSet, nearest: Nearest | None) -> dict[int, Guesses]:
+    """The classes of the pictures nearest to each picture in an embedding; nothing for classifiers."""
+    outputs = embeddings_of(folder)
+    if not outputs:
         return {}
-    numbers = np.array(list(outputs))
-    embeddings = torch.from_numpy(np.stack(list(outputs.values())))
+    if nearest is None or len(outputs) < 2:
+        raise DataError(
+            f"{folder} holds the embeddings of {len(outputs)} pictures; expected at least 2, and `nearest=` to find "
+            "the nearest neighbours, whose classes are the guesses"
+        )
+    numbers = list(outputs)
+    found = nearest(torch.from_numpy(np.stack(list(outputs.values()))), min(GUESSES, len(numbers) - 1))
     labels = np.array([boxed.pictures[number].label for number in numbers])
-    own = torch.arange(len(numbers))
-    found = Gallery(embeddings, metric).nearest(embeddings, min(GUESSES, len(numbers) - 1), own=own)
-    return dict(zip(numbers.tolist(), labels[found.indices.numpy()], strict=True))
+    return dict(zip(numbers, labels[found.numpy()], strict=True))
 
 
-class _Sweep:
-    """Figures that need no protocol, of one method."""
+class _Judging:
+    """The figures of every method, and of every method under every protocol, while pictures come in."""
 
-    def __init__(self, n_classes: int) -> None:
-        self.v1 = MaxBoxAcc("largest", (0.5,))
-        self.v2 = MaxBoxAcc()
-        self.pointing = PointingGame(n_classes)
-        self.energy = EnergyPointingGame()
-        self.rule = WsolEvaluation("swept", "all")
+    def __init__(self, rules: Sequence[BoxRule], metrics: Sequence[str], context: MetricContext) -> None:
+        self.rules, self.metrics, self.context = rules, metrics, context
+        self.figures: dict[str, FiguresOfMethod] = {}
+        self.tallies: dict[tuple[str, str], _Tally] = {}
+        self.right: list[tuple[bool, bool]] = []
+        self.notes: list[tuple[str, int, int]] = []
+        self.extremes = Extremes()
 
-    def update(self, row: MapsOf, heat: Float[np.ndarray, "h w"]) -> None:
-        score = wsol_map(heat)
+    def add(self, row: MapsOf, guesses: Guesses) -> None:
+        """Count one picture."""
+        true, picture = int(row.targets[0]), row.picture
+        self.right.append((bool(guesses[0] == true), bool((guesses == true).any())))
+        self.notes.append((str(picture.file), picture.label, int(guesses[0])))
+        target = true if row.is_classified else None
+        overlaps: list[float] = []
+        for name, heat in row.maps.items():
+            if name not in self.figures:
+                self.figures[name] = FiguresOfMethod(self.metrics, self.context)
+                self.tallies |= {(name, rule.name): _Tally(name, rule) for rule in self.rules}
+            self.figures[name].update(JudgedMap(heat, row.frame, picture.file, picture.boxes, picture.label, target))
+            overlaps += [self.tallies[name, rule.name].add(row, heat, guesses) for rule in self.rules]
+        self.extremes.add(float(np.mean(overlaps)), row)
+
+    def evaluation(self, skipped: list[tuple[str, str]], *, by_neighbours: bool) -> Evaluation:
+        """What all pictures gave."""
+        top1, top5 = (float(share) for share in np.mean(self.right, axis=0))
+        judged = [tally.judged() for tally in self.tallies.values()]
+        figures = {name: found.compute() for name, found in self.figures.items()}
+        return Evaluation(judged, figures, top1, top5, len(self.right), skipped, by_neighbours=by_neighbours)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of results.csv."""
+        return ["file", "label", "first guess", *(f"IoU {method} {rule}" for method, rule in self.tallies)]
+
+    def lines(self) -> Iterator[Mapping[str, object]]:
+        """The rows of results.csv, one for each picture."""
+        for place, note in enumerate(self.notes):
+            overlaps = (tally.overlaps[place] for tally in self.tallies.values())
+            yield dict(zip(self.columns, (*note, *overlaps), strict=True))
+
+
+class _Tally:
+    """One method under one protocol.
+
+    A guess is right if its class and that class's box are; so the true class's map decides everything, and its box
+    stands for the box of every guess.
+    """
+
+    def __init__(self, method: str, rule: BoxRule) -> None:
+        self.method, self.rule = method, rule
+        self.hits: list[bool] = []
+        self.overlaps: list[float] = []  # rounded, as results.csv has them
+        self.gt_known, self.top1, self.top5 = (
+            LocalizationAccuracy(guesses, inclusive=rule.inclusive) for guesses in (None, 1, 5)
+        )
+
+    def add(self, row: MapsOf, heat: Float[np.ndarray, "h w"], guesses: Guesses) -> float:
+        """Count one map; returns the best overlap of a counted box with an annotated one, in [0, 1], rounded."""
+        found = self.rule.boxes(heat, row.frame)[: self.rule.counted]
         truth = self.rule.truth(row.picture.boxes, row.frame)
-        swept = swept_overlaps(score, truth, self.v1.thresholds)
-        self.v1.update(score, truth, swept=swept)
-        self.v2.update(score, truth, swept=swept)
-        side = (WSOL_SIDE, WSOL_SIDE)
-        shown = resize(torch.from_numpy(heat)[None, None], side)[0, 0].numpy().clip(0)
-        boxes = row.frame.to_input(row.picture.boxes, side)
-        self.pointing.update(shown, boxes, row.picture.label)
-        self.energy.update(shown, boxes)
+        overlaps = iou(found, truth, inclusive=self.rule.inclusive).max(axis=1, initial=0.0)
+        best = np.repeat(found[overlaps.argsort()[-1:]], len(guesses), axis=0)
+        for accuracy in (self.gt_known, self.top1, self.top5):
+            accuracy.update(best, guesses, truth, int(row.targets[0]))
+        self.hits.append(bool(overlaps.max(initial=0.0) >= RIGHT))
+        self.overlaps.append(round(float(overlaps.max(initial=0.0)), 4))
+        return self.overlaps[-1]
 
-    def figures(self, name: str) -> Swept:
-        return Swept(
-            name, float(self.v1.compute()), float(self.v2.compute()), self.v1.best_thresholds()[0],
-            float(self.pointing.compute()), float(self.energy.compute()),
-        )  # fmt: skip
+    def judged(self) -> Judged:
+        """The figures."""
+        low, high = bootstrap(np.array(self.hits))
+        known, top1, top5 = (float(one.compute()) for one in (self.gt_known, self.top1, self.top5))
+        return Judged(self.method, self.rule.name, self.rule.threshold, known, low, high, top1, top5)
 
 
-def _guesses(row: MapsOf, rule: BoxRule) -> list[dict[str, Any]]:
+def _guessed(row: MapsOf, rule: BoxRule) -> Iterator[Mapping[str, object]]:
     """The first box of each guess's map, in pixels of the rule's frame; empty fields where a map gives none."""
-    lines = []
     for name, heats in row.guessed.items():
         for rank, (output, heat) in enumerate(zip(row.targets[1:], heats, strict=False), start=1):
             corners = next(iter(rule.boxes(heat, row.frame).tolist()), [""] * 4)
-            line = {"file": str(row.picture.file), "method": name, "rank": rank, "output": int(output)}
-            lines.append({**line, **dict(zip(("x0", "y0", "x1", "y1"), corners, strict=True)), "rule": rule.name})
-    return lines
+            line = (str(row.picture.file), name, rank, int(output), *corners, rule.name)
+            yield dict(zip(GUESS_COLUMNS, line, strict=True))
 
 
-def _overlap(rule: BoxRule, row: MapsOf, heat: Float[np.ndarray, "h w"]) -> float:
-    """Best overlap of the boxes that a protocol counts with an annotated one, in [0, 1]."""
-    found = rule.boxes(heat, row.frame)[: rule.counted]
-    return float(iou(found, rule.truth(row.picture.boxes, row.frame), inclusive=rule.inclusive).max(initial=0.0))
-
-
-def _judged(name: str, rule: BoxRule, overlaps: list[float], right: list[tuple[bool, bool]]) -> Judged:
-    """A guess is right if its class and that class's box are, so the true class's map decides all."""
-    hits = np.array(overlaps) >= OVERLAP
-    low, high = bootstrap(hits)
-    top1, top5 = ((hits & column).mean() for column in np.array(right).T)
-    return Judged(name, rule.name, rule.threshold, float(hits.mean()), low, high, float(top1), float(top5))
-
-
-def bootstrap(values: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of a mean, by resampling pictures 2000 times (percentiles; a fixed seed)."""
-    picks = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
+def bootstrap(values: Bool[np.ndarray, " n"], *, seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval of a share, by resampling pictures 2000 times (percentiles; a fixed seed)."""
+    generator = np.random.default_rng(seed)
+    some = max(1, AT_ONCE // len(values))
+    means = [
+        values[generator.integers(0, len(values), (min(some, RESAMPLES - done), len(values)))].mean(axis=1)
+        for done in range(0, RESAMPLES, some)
+    ]
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return float(low), float(high)
-
-
-def _write(folder: Path, evaluation: Evaluation, table: list[dict[str, Any]]) -> None:
-    (folder / "results.json").write_text(json.dumps(asdict(evaluation), indent=1), encoding="utf-8")
-    _write_csv(folder / "results.csv", table)
-    (folder / "results.md").write_text(as_markdown(evaluation), encoding="utf-8")
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def as_markdown(evaluation: Evaluation) -> str:
-    """The figures as tables, in percent."""
-    right = "nearest neighbour of the same class" if evaluation.by_neighbours else "classified rightly"
-    lines = [
-        f"{evaluation.n_pictures} pictures; {right}: {evaluation.top1:.1%} (top-5 {evaluation.top5:.1%}).",
-        "", "| method | protocol | threshold | GT-known (95 % interval) | Top-1 Loc | Top-5 Loc |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]  # fmt: skip
-    lines += [
-        f"| {one.method} | {one.protocol} | {one.threshold:.2f} | {100 * one.gt_known:.1f} "
-        f"({100 * one.gt_known_low:.1f} to {100 * one.gt_known_high:.1f})"
-        f" | {100 * one.top1:.1f} | {100 * one.top5:.1f} |"
-        for one in evaluation.judged
-    ]
-    if evaluation.swept:
-        lines += [
-            "",
-            "| method | MaxBoxAcc (at) | MaxBoxAccV2 | pointing | energy |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-    lines += [
-        f"| {one.method} | {100 * one.max_box_acc:.1f} ({one.best_threshold:.2f}) | {100 * one.max_box_acc_v2:.1f} | "
-        f"{100 * one.pointing:.1f} | {100 * one.energy:.1f} |"
-        for one in evaluation.swept
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _gallery(rows: list[MapsOf], side: int = 160) -> Image.Image:
-    """A row per picture: the picture with its boxes, and the map of every method for its true class."""
-    sheet = Image.new("RGB", (side * (1 + len(rows[0].maps)), side * len(rows)), "white")
-    for line, row in enumerate(rows):
-        picture = read_picture(row.picture.file)
-        x0, y0, x1, y1 = row.frame.region
-        shown = picture.resize((side, side), Image.Resampling.BILINEAR, box=_inside(picture, (x0, y0, x1, y1)))
-        boxed = shown.copy()
-        for box in row.frame.to_input(row.picture.boxes, (side, side)):
-            corners = [float(value) for value in box]
-            ImageDraw.Draw(boxed).rectangle(corners, outline="black", width=4)  # seen on light ground
-            ImageDraw.Draw(boxed).rectangle(corners, outline="white", width=2)
-        sheet.paste(boxed, (0, line * side))
-        for column, maps in enumerate(row.maps.values(), start=1):
-            heat = resize(torch.from_numpy(maps)[None, None], (side, side))[0, 0].numpy().clip(0)
-            heat = heat / max(float(heat.max()), 1e-12)
-            sheet.paste(Image.fromarray(overlay(np.asarray(shown), heat)), (column * side, line * side))
-    return sheet
-
-
-def _inside(picture: Image.Image, region: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    return max(region[0], 0), max(region[1], 0), min(region[2], picture.width), min(region[3], picture.height)

@@ -1,32 +1,32 @@
 """Stage one of an evaluation: the maps of a whole data set by several methods.
 
 The network runs once per picture, whatever the number of methods and classes. Maps are written batch by batch, and a
-run that stops is taken up where it stopped. `judge` is stage two.
+run that stopped goes on where it stopped. `judge` is stage two.
 
     folder/manifest.json      everything that determines the maps
     folder/maps/000000-16.npz maps (pictures, classes, *grid) in float16 for each method, and what the network said
 
-The classes are the true one and, where asked for, the network's first guesses. For embeddings no output belongs to a
-class: their maps are class-oblivious, and the embeddings are kept.
+Each picture has a map for its true class and, where asked for, for the network's first guesses. An embedding network
+has no outputs of classes: its maps are class-oblivious, and its outputs are stored.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from l2caf import storage
 from l2caf.attention import L2CAF
-from l2caf.data.boxed import BoxedPicture, BoxedSet
+from l2caf.data.boxed import BoxedSet
 from l2caf.data.feeding import Batch, PictureFiles, fed, in_turn
 from l2caf.errors import DataError
-from l2caf.evaluation import Frame
-from l2caf.methods.registry import CLASS_FREE, Method
+from l2caf.methods import Method
 from l2caf.models import LoadedModel
 from l2caf.progress import Report, silent
 
@@ -36,62 +36,65 @@ Predictions = Literal["true", "top1", "top5", "none"]
 MAPPED: Final[dict[Predictions, int]] = {"true": 0, "top1": 1, "top5": 5, "none": 0}
 
 
-def write_maps(  # noqa: PLR0913  (what a run is made of)
+@dataclass(frozen=True, slots=True)
+class MapOptions:
+    """Which maps are made, and how.
+
+    Attributes:
+        layer: the layer that methods look at, as it is noted in the manifest; None for the default layer.
+        class_offset: the index of the network's output for class 0; 1 where output 0 is background.
+        predictions: which classes have maps: `"true"` for the true class, `"top1"` or `"top5"` for the network's first
+            guesses too, `"none"` for an embedding network.
+        batch_size: the number of pictures per pass of the network.
+        workers: the number of processes that read pictures; 0 reads them in this process.
+    """
+
+    layer: str | None = None
+    class_offset: int = 0
+    predictions: Predictions = "true"
+    batch_size: int = 16
+    workers: int = 0
+
+
+def write_maps(
     boxed: BoxedSet,
     loaded: LoadedModel,
-    methods: dict[str, Method],
+    methods: Mapping[str, Method],
     folder: Path,
-    *,
-    layer: str | None = None,
-    class_offset: int = 0,
-    predictions: Predictions = "true",
-    batch_size: int = 16,
-    workers: int = 0,
+    options: MapOptions = MapOptions(),
     report: Report = silent,
 ) -> None:
-    """Stage one: the maps of every picture by every method, resumable.
+    """Stage one: the maps of every picture by every method; a run that stopped goes on.
 
     Args:
         boxed: the data set.
         loaded: the network and how to feed it.
-        methods: made for that network.
-        folder: new, or left by a run with the same settings that stopped.
-        layer: where to look; None for the default.
-        class_offset: the network's output for class 0.
-        predictions: classes to make maps for: the true one, and the network's first or first five; `"none"` for an
-            embedding network.
-        batch_size: pictures per pass.
-        workers: processes that read pictures.
-        report: called with pictures done and in all.
+        methods: methods by name, made for that network (`l2caf.methods.methods`).
+        folder: a new folder, or one that a run with the same settings left.
+        options: which maps are made, and how.
+        report: it is called with the number of pictures done and the number of all pictures.
 
     Raises:
         StorageError: if the folder holds a run with other settings; the message names the difference.
         RunError: if another process is at work in the folder, or a process that reads pictures died.
-        DataError: if a method wants a class of an embedding.
+        DataError: if a method needs a class of an embedding, or a method's maps have the wrong shape.
     """
-    asking = [name for name in methods if name not in CLASS_FREE]
-    if predictions == "none" and asking:
-        raise DataError(
-            f"methods {', '.join(asking)} explain a class, and an embedding has none; expected some of "
-            f"{', '.join(sorted(CLASS_FREE))}"
-        )
+    asked = _Outputs(options.class_offset, MAPPED[options.predictions], options.predictions != "none")
+    asked.check(methods)
     settings = {
-        **_settings(boxed, loaded, methods),
-        "layer": layer,
-        "class_offset": class_offset,
-        "predictions": predictions,
-    }
-    classes = _Classes(class_offset, MAPPED[predictions], are_outputs=predictions != "none")
-    caf = L2CAF(loaded.model, layer)
+        **_settings(boxed, loaded, methods), "layer": options.layer, "class_offset": options.class_offset,
+        "predictions": options.predictions,
+    }  # fmt: skip
+    caf = L2CAF(loaded.model, options.layer)
     with storage.claimed(folder, settings, what="evaluation", results="maps/*.npz"):
         (folder / "maps").mkdir(exist_ok=True)
         finished = _finished(folder)
         todo = [number for number in range(len(boxed.pictures)) if number not in finished]
         report(len(finished), len(boxed.pictures))
         files = PictureFiles([picture.file for picture in boxed.pictures])
-        with fed(files, loaded.card.feeding, in_turn(todo, batch_size), workers=workers) as batches:
+        with fed(files, loaded.card.feeding, in_turn(todo, options.batch_size), workers=options.workers) as batches:
             for batch in batches:
-                arrays = _maps_of(batch, boxed, caf, methods, classes)
+                arrays = _maps_of(batch, boxed, caf, methods, asked)
                 storage.write_arrays(folder / "maps" / f"{batch.asked[0]:06d}-{len(batch.asked)}.npz", arrays)
                 finished.update(batch.asked)
                 report(len(finished), len(boxed.pictures))
@@ -103,7 +106,7 @@ def _finished(folder: Path) -> set[int]:
     return {number for first, count in runs for number in range(first, first + count)}
 
 
-def _settings(boxed: BoxedSet, loaded: LoadedModel, methods: dict[str, Method]) -> dict[str, Any]:
+def _settings(boxed: BoxedSet, loaded: LoadedModel, methods: Mapping[str, Method]) -> dict[str, object]:
     pictures = storage.digest(
         f"{picture.file} {picture.label} {picture.boxes.tolist()}".encode() for picture in boxed.pictures
     )
@@ -115,20 +118,32 @@ def _settings(boxed: BoxedSet, loaded: LoadedModel, methods: dict[str, Method]) 
 
 
 @dataclass(frozen=True, slots=True)
-class _Classes:
-    """Which outputs of the network maps are made for: class 0 is output `offset`; and so many of its first guesses.
+class _Outputs:
+    """Which outputs of the network have maps.
 
-    Embeddings have no class outputs; their outputs are stored instead.
+    Attributes:
+        offset: the index of the network's output for class 0.
+        n_guesses: how many of the network's first guesses have maps beside the true class.
+        are_classes: whether the outputs are classes; an embedding has none, and its outputs are stored instead.
     """
 
     offset: int
     n_guesses: int
-    are_outputs: bool
+    are_classes: bool
 
-    def targets(self, labels: list[int], scores: Float[torch.Tensor, "b n"]) -> Int[torch.Tensor, "b k"]:
-        """The true classes' outputs, then the guesses; of an embedding the true classes only."""
+    def check(self, methods: Mapping[str, Method]) -> None:
+        """Refuse methods that need a class where there is none."""
+        asking = [name for name, method in methods.items() if method.needs_class]
+        if asking and not self.are_classes:
+            raise DataError(
+                f"methods {', '.join(asking)} explain a class, and an embedding has none; expected methods of the "
+                "whole output, such as l2caf, l2caf-direction or gradcam-sum"
+            )
+
+    def targets(self, labels: list[int], scores: Float[Tensor, "b n"]) -> Int[Tensor, "b k"]:
+        """The true classes' outputs, then the guesses; for an embedding the true classes only."""
         known = torch.tensor(labels, device=scores.device) + self.offset
-        if not self.are_outputs:
+        if not self.are_classes:
             return known[:, None]
         if int(known.max()) >= scores.shape[1]:
             raise DataError(
@@ -139,86 +154,40 @@ class _Classes:
 
 
 def _maps_of(
-    batch: Batch, boxed: BoxedSet, caf: L2CAF, methods: dict[str, Method], classes: _Classes
+    batch: Batch, boxed: BoxedSet, caf: L2CAF, methods: Mapping[str, Method], asked: _Outputs
 ) -> dict[str, np.ndarray]:
-    """Everything that is kept of one batch."""
-    arrays: dict[str, Any] = {
+    """Everything that is stored of one batch."""
+    arrays: dict[str, np.ndarray] = {
         "skipped": np.array([one.number for one in batch.failures], dtype=np.int64),
         "reasons": np.array([one.reason for one in batch.failures], dtype=np.str_),
         "numbers": np.array(batch.numbers, dtype=np.int64),
     }
-    if batch.numbers:
-        device = next(caf.model.parameters()).device
-        with caf.cut(batch.inputs.to(device)) as cut:
-            scores = cut.tail.reference
-            targets = classes.targets([boxed.pictures[number].label for number in batch.numbers], scores)
-            found = {name: method(cut, targets[:, : 1 + classes.n_guesses]) for name, method in methods.items()}
-        arrays |= {f"map {name}": _in_half(maps) for name, maps in found.items()}
-        if not classes.are_outputs:
-            arrays["outputs"] = scores.float().cpu().numpy()
-        arrays |= {
-            "targets": targets.cpu().numpy(),
-            "sizes": np.array(batch.sizes),
-            "regions": np.array(batch.regions),
-        }
-    return arrays
+    if not batch.numbers:
+        return arrays
+    with caf.cut(batch.inputs.to(next(caf.model.parameters()).device)) as cut:
+        scores = cut.tail.reference
+        targets = asked.targets([boxed.pictures[number].label for number in batch.numbers], scores)
+        explained = targets[:, : 1 + asked.n_guesses]
+        for name, method in methods.items():
+            arrays[f"map {name}"] = _in_half(_checked(name, method(cut, explained), explained))
+    if not asked.are_classes:
+        arrays["outputs"] = scores.float().cpu().numpy()
+    return arrays | {
+        "targets": targets.cpu().numpy(), "sizes": np.array(batch.sizes), "regions": np.array(batch.regions)
+    }  # fmt: skip
 
 
-def _in_half(maps: Float[torch.Tensor, "b k h w"]) -> Float[np.ndarray, "b k h w"]:
-    """Each map divided by its maximum, which no box rule minds, so that half precision holds it."""
+def _checked(name: str, maps: Tensor, targets: Int[Tensor, "b k"]) -> Float[Tensor, "b k h w"]:
+    """A method's maps, as every method has to give them."""
+    if maps.dim() != 4 or maps.shape[:2] != targets.shape:
+        wanted = f"({targets.shape[0]}, {targets.shape[1]}, h, w)"
+        raise DataError(f"method {name!r} gave maps of shape {tuple(maps.shape)}; expected {wanted}")
+    if not bool((maps >= 0).all()):
+        raise DataError(f"method {name!r} gave a map with negative values or NaN; expected values from 0")
+    return maps
+
+
+def _in_half(maps: Float[Tensor, "b k h w"]) -> Float[np.ndarray, "b k h w"]:
+    """Each map divided by its maximum, so that half precision holds it; no box rule depends on the scale."""
     top = maps.amax(dim=(2, 3), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
     return (maps / top).cpu().numpy().astype(np.float16)
-
-
-@dataclass(frozen=True, slots=True)
-class MapsOf:
-    """What stage one found of one picture.
-
-    Attributes:
-        number: its place in the data set.
-        picture: file, class and boxes.
-        frame: what the network was shown of it.
-        targets: outputs: the true class, then the guesses, the most likely first.
-        maps: (h, w) of every method for the true class, divided by its maximum. It decides every figure: a guess of
-            another class is wrong whatever its box, and the right guess's map is this one.
-        guessed: (k, h, w) of every method for the first k guesses, k = 0 where none was asked for.
-        output: (n,) what an embedding network said; None for classifiers.
-    """
-
-    number: int
-    picture: BoxedPicture
-    frame: Frame
-    targets: np.ndarray
-    maps: dict[str, Float[np.ndarray, "h w"]]
-    guessed: dict[str, Float[np.ndarray, "k h w"]]
-    output: Float[np.ndarray, " n"] | None = None
-
-
-def read_maps(folder: Path, boxed: BoxedSet, skipped: list[tuple[str, str]]) -> Iterator[MapsOf]:
-    """The maps of a run, picture by picture.
-
-    Args:
-        folder: what `write_maps` wrote.
-        boxed: the same data set.
-        skipped: files that could not be read are added, with the reason.
-
-    Yields:
-        One picture's maps.
-    """
-    for file in sorted((folder / "maps").glob("*.npz")):
-        arrays = storage.read_arrays(file)
-        skipped += [
-            (str(boxed.pictures[number].file), str(reason))
-            for number, reason in zip(arrays["skipped"], arrays["reasons"], strict=True)
-        ]
-        names = [name.removeprefix("map ") for name in arrays if name.startswith("map ")]
-        for place, number in enumerate(arrays["numbers"]):
-            width, height = (int(side) for side in arrays["sizes"][place])
-            x0, y0, x1, y1 = (float(value) for value in arrays["regions"][place])
-            maps = {name: arrays[f"map {name}"][place].astype(np.float64) for name in names}
-            yield MapsOf(
-                int(number), boxed.pictures[number], Frame((width, height), (x0, y0, x1, y1)), arrays["targets"][place],
-                maps={name: heats[0] for name, heats in maps.items()},
-                guessed={name: heats[1:] for name, heats in maps.items()},
-                output=arrays["outputs"][place] if "outputs" in arrays else None,
-            )  # fmt: skip

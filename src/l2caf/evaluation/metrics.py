@@ -1,12 +1,12 @@
 """Localisation metrics that accumulate over a data set, reset, and add up over processes.
 
-All of them take one picture at a time, in numpy arrays, boxes as (n, 4) x0, y0, x1, y1. Their state is sums only.
+All of them take one picture at a time, as numpy arrays, with boxes (n, 4) as x0, y0, x1, y1. Their state is sums only.
 
     LocalizationAccuracy   Top-1, Top-5, GT-known (ILSVRC development kit, eval_clsloc.m; CAM)
     MaxBoxAcc              MaxBoxAcc and MaxBoxAccV2 (Choe et al., CVPR 2020; wsolevaluation)
     PxAP                   the same for masks
-    PointingGame           Zhang et al., ECCV 2016, as in TorchRay
-    EnergyPointingGame     Wang et al., Score-CAM, CVPR workshops 2020
+
+Those of `pointing` and `faithfulness` are imported here, too, so that this module knows all of them.
 """
 
 from collections.abc import Sequence
@@ -18,20 +18,28 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from l2caf.errors import DataError
-from l2caf.evaluation.accumulating import Metric
+from l2caf.evaluation.accumulating import PictureMetric
 from l2caf.evaluation.boxes import checked
+from l2caf.evaluation.faithfulness import Faithfulness
 from l2caf.evaluation.frame import Boxes, iou
-from l2caf.evaluation.protocols import Contours, Swept, swept_overlaps
+from l2caf.evaluation.pointing import EnergyPointingGame, PointingGame, energy_inside
+from l2caf.evaluation.table import METRICS, JudgedMap, MetricContext
+from l2caf.evaluation.wsolevaluation import Contours, SweptOverlaps, WsolEvaluation, swept_overlaps, wsol_map
 
-POINTING_TOLERANCE: Final = 15.0  # pixels around an object within which pointing at it counts
+__all__ = [
+    "EnergyPointingGame", "Faithfulness", "LocalizationAccuracy", "MaxBoxAcc", "PointingGame", "PxAP", "energy_inside",
+]  # fmt: skip
+
+RIGHT: Final = 0.5  # intersection over union from which a box is right
 
 
-class LocalizationAccuracy(Metric):
-    """Share of pictures on which one of the guessed boxes is right.
+class LocalizationAccuracy(PictureMetric):
+    """The share of pictures on which one of the guessed boxes is right.
 
     A guess is a class and its box. It is right if the class is the picture's and the box overlaps with any annotated
-    box of that class with an intersection over union of at least 0.5. `guesses=1` is Top-1, 5 is Top-5, None GT-known:
-    boxes of the true class, classification ignored. The published errors are 1 minus these.
+    box of that class with an intersection over union of at least 0.5. `guesses=1` is Top-1 and 5 is Top-5. None is
+    GT-known: the boxes are those of the true class, whatever the network guessed. The published errors are 1 minus
+    these shares.
 
     Example:
         >>> metric = LocalizationAccuracy(guesses=1)
@@ -47,15 +55,15 @@ class LocalizationAccuracy(Metric):
     total: Tensor
 
     def __init__(
-        self, guesses: int | None = 1, *, overlap: float = 0.5, inclusive: bool = False, **options: Any
+        self, guesses: int | None = 1, *, overlap: float = RIGHT, inclusive: bool = False, **options: Any
     ) -> None:
         """A metric.
 
         Args:
             guesses: how many of the first guesses count; None for GT-known.
-            overlap: intersection over union from which a box is right.
-            inclusive: corners are pixels of the box, as the development kit counts.
-            options: of `torchmetrics.Metric`.
+            overlap: the intersection over union from which a box is right.
+            inclusive: whether corners are pixels of the box, as in the development kit.
+            options: the options of `torchmetrics.Metric`.
         """
         super().__init__(**options)
         self.guesses, self.overlap, self.inclusive = guesses, overlap, inclusive
@@ -66,16 +74,16 @@ class LocalizationAccuracy(Metric):
         """Count one picture.
 
         Args:
-            boxes: (k, 4), one per guess, the most likely first; empty where a map gave no box.
-            classes: (k,) the guessed classes; without meaning for GT-known.
-            truth: (m, 4) annotated boxes of the picture's class, m > 0.
+            boxes: boxes (k, 4), one for each guess, the most likely first; empty where a map gave no box.
+            classes: the guessed classes (k,); GT-known ignores them.
+            truth: annotated boxes (m, 4) of the picture's class, m > 0.
             true_class: the picture's class.
         """
         self.total += 1
         self.right += int(self.verdict(boxes, classes, truth, true_class))
 
     def verdict(self, boxes: Boxes, classes: Int[np.ndarray, " k"], truth: Boxes, true_class: int) -> bool:
-        """Whether one of the guesses is right; arguments as for `update`."""
+        """Whether one of the guesses is right; the arguments are those of `update`."""
         if len(truth) == 0:
             raise DataError("a picture without annotated boxes cannot be judged; leave it out")
         if len(boxes) == 0:
@@ -86,11 +94,11 @@ class LocalizationAccuracy(Metric):
         return bool(hits.any())
 
     def compute(self) -> Tensor:
-        """The share, in [0, 1]; NaN before the first picture."""
-        return self.right / self.total
+        """The share in float64, in [0, 1]; NaN before the first picture."""
+        return self.right.double() / self.total
 
 
-class MaxBoxAcc(Metric):
+class MaxBoxAcc(PictureMetric):
     """Box accuracy at the threshold that is best for the whole set.
 
     Of a map in [0, 1] and every threshold tau, the contours give boxes; a picture is right at (tau, delta) if the best
@@ -114,9 +122,9 @@ class MaxBoxAcc(Metric):
 
         Args:
             contours: `"largest"` with `overlaps=(0.5,)` is MaxBoxAcc, the default MaxBoxAccV2.
-            overlaps: deltas.
-            interval: between thresholds; 0.01 is wsolevaluation's default.
-            options: of `torchmetrics.Metric`.
+            overlaps: the deltas.
+            interval: the step between thresholds; 0.01 is wsolevaluation's default.
+            options: the options of `torchmetrics.Metric`.
         """
         super().__init__(**options)
         self.contours = contours
@@ -126,13 +134,14 @@ class MaxBoxAcc(Metric):
         self.add_state("right", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, score: Float[np.ndarray, "h w"], truth: Boxes, *, swept: Swept | None = None) -> None:
+    def update(self, score: Float[np.ndarray, "h w"], truth: Boxes, *, swept: SweptOverlaps | None = None) -> None:
         """Count one picture.
 
         Args:
-            score: a map in [0, 1], such as `protocols.wsol_map` makes.
+            score: a map in [0, 1], such as `wsolevaluation.wsol_map` makes.
             truth: annotated boxes in pixels of the map (`WsolEvaluation.truth`).
-            swept: `protocols.swept_overlaps` of the same at this metric's thresholds, where that is known already.
+            swept: the result of `wsolevaluation.swept_overlaps` for the same map, boxes and thresholds, where it is
+                known already.
         """
         swept = swept or swept_overlaps(_in_unit_range(score), truth, self.thresholds)
         self.right += torch.from_numpy(swept[self.contours][None] >= np.array(self.overlaps)[:, None])
@@ -147,7 +156,32 @@ class MaxBoxAcc(Metric):
         return tuple(float(self.thresholds[row.argmax()]) for row in self.right.numpy())
 
 
-class PxAP(Metric):
+@METRICS.register("max-box-acc")
+class BoxAccuracies:
+    """MaxBoxAcc and MaxBoxAccV2, and the threshold at which MaxBoxAcc is reached."""
+
+    def __init__(self, context: MetricContext) -> None:
+        del context
+        self._v1, self._v2 = MaxBoxAcc("largest", (RIGHT,)), MaxBoxAcc()
+        self._rule = WsolEvaluation("swept", "all")
+
+    def update(self, one: JudgedMap) -> None:
+        """Count one map; both metrics share one sweep."""
+        score, truth = wsol_map(one.heat), self._rule.truth(one.boxes, one.frame)
+        swept = swept_overlaps(score, truth, self._v1.thresholds)
+        for metric in (self._v1, self._v2):
+            metric.update(score, truth, swept=swept)
+
+    def compute(self) -> dict[str, Tensor | float]:
+        """Both accuracies in [0, 1], and the threshold in [0, 1)."""
+        return {
+            "max_box_acc": self._v1.compute(),
+            "max_box_acc_v2": self._v2.compute(),
+            "best_threshold": self._v1.best_thresholds()[0],
+        }
+
+
+class PxAP(PictureMetric):
     """Pixel average precision of maps against masks, over all pixels of the set.
 
     Precision and recall at every threshold, summed as `precision_k (recall_k - recall_(k-1))`; bins in which nothing is
@@ -159,7 +193,7 @@ class PxAP(Metric):
     negative: Tensor
 
     def __init__(self, *, interval: float = 0.01, **options: Any) -> None:
-        """A metric; `interval` between thresholds, `options` of `torchmetrics.Metric`."""
+        """A metric; `interval` is the step between thresholds, `options` are those of `torchmetrics.Metric`."""
         super().__init__(**options)
         self.edges = np.append(np.arange(0, 1, interval), [1.0, 2.0, 3.0])
         bins = len(self.edges) - 1
@@ -176,8 +210,8 @@ class PxAP(Metric):
 
         Args:
             score: a map in [0, 1].
-            mask: the object, at the map's size.
-            ignore: pixels to leave out, unless they are the object's.
+            mask: which pixels are the object's, at the map's size.
+            ignore: which pixels to leave out, unless they are the object's.
         """
         score = _in_unit_range(score)
         counted = np.ones_like(mask) if ignore is None else ~(ignore & ~mask)
@@ -193,89 +227,6 @@ class PxAP(Metric):
         recall = positive / positive[-1].clamp_min(1)
         gained = recall[1:] - recall[:-1]
         return (precision[1:] * gained)[predicted[1:] > 0].sum()
-
-
-class PointingGame(Metric):
-    """Mean over classes of the share of maps whose maximum lies on the object, or within 15 pixels of it."""
-
-    higher_is_better = True
-    hits: Tensor
-    misses: Tensor
-
-    def __init__(self, n_classes: int, *, tolerance: float = POINTING_TOLERANCE, **options: Any) -> None:
-        """A metric; `tolerance` in pixels, `options` of `torchmetrics.Metric`."""
-        super().__init__(**options)
-        self.tolerance = tolerance
-        self.add_state("hits", torch.zeros(n_classes, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("misses", torch.zeros(n_classes, dtype=torch.long), dist_reduce_fx="sum")
-
-    def update(self, heat: Float[np.ndarray, "h w"], truth: Boxes, true_class: int) -> None:
-        """Count one map.
-
-        Args:
-            heat: at the picture's size; its first maximum in reading order is where it points.
-            truth: the class's boxes in the picture; the object is every pixel of them.
-            true_class: the class.
-        """
-        heat = checked(heat)
-        y, x = np.unravel_index(int(heat.argmax()), heat.shape)
-        truth = np.asarray(truth, dtype=float).reshape(-1, 4)
-        # distance from the pixel's centre to the centres of the pixels of each box
-        low, high = truth[:, :2], np.maximum(truth[:, 2:] - 1, truth[:, :2])
-        away = np.linalg.norm(np.array([x, y]) - np.clip(np.array([x, y]), low, high), axis=1)
-        is_hit = bool((away < max(self.tolerance, 1e-9)).any())
-        (self.hits if is_hit else self.misses)[true_class] += 1
-
-    def compute(self) -> Tensor:
-        """The mean over the classes that occurred, in [0, 1]."""
-        counted = self.hits + self.misses
-        return (self.hits / counted)[counted > 0].mean()
-
-
-class EnergyPointingGame(Metric):
-    """Mean share of a map's sum that lies inside the boxes."""
-
-    higher_is_better = True
-    share: Tensor
-    total: Tensor
-
-    def __init__(self, **options: Any) -> None:
-        """A metric; `options` of `torchmetrics.Metric`."""
-        super().__init__(**options)
-        self.add_state("share", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, heat: Float[np.ndarray, "h w"], truth: Boxes) -> None:
-        """Count one map, non-negative, at the picture's size, and the boxes of its class."""
-        self.share += energy_inside(heat, truth)
-        self.total += 1
-
-    def compute(self) -> Tensor:
-        """The mean, in [0, 1]; NaN before the first map."""
-        return self.share / self.total
-
-
-def energy_inside(heat: Float[np.ndarray, "h w"], truth: Boxes) -> float:
-    """Share of a map's sum inside the union of boxes, in [0, 1]; 0 for a map that is zero throughout.
-
-    Args:
-        heat: non-negative, at the picture's size.
-        truth: boxes, cut to whole pixels.
-
-    Returns:
-        The share.
-
-    Raises:
-        DataError: if the map is negative somewhere.
-    """
-    heat = checked(heat)
-    if heat.min() < 0:
-        raise DataError("the energy of a map needs non-negative values; take its magnitude or its positive part")
-    inside = np.zeros(heat.shape, dtype=bool)
-    for x0, y0, x1, y1 in np.round(np.asarray(truth, dtype=float).reshape(-1, 4)).astype(int):
-        inside[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
-    total = float(heat.sum())
-    return float(heat[inside].sum()) / total if total > 0 else 0.0
 
 
 def _in_unit_range(score: np.ndarray) -> np.ndarray:

@@ -8,35 +8,29 @@ Reference: Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018.
 """
 
 import copy
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor, nn
 
 from l2caf.attention import L2CAF
-from l2caf.data.pictures import prepare, seen
 from l2caf.errors import DataError
 from l2caf.extras import require
 from l2caf.guard import genuine_call, intercept
 from l2caf.methods.registry import methods
-from l2caf.models import LoadedModel
-from l2caf.pictures import normalized, overlay, resize
-from l2caf.viz.grid import titled, write_grid
+from l2caf.pictures import normalized, resize
 
 Mode = Literal["cascading", "independent"]
 SIDE: Final = 112  # maps are compared at this size, and on their grid
 
 
 @dataclass(frozen=True, slots=True)
-class Similarity:
+class MapSimilarity:
     """How much of a method's maps is left after re-initialising layers.
 
     Attributes:
@@ -110,7 +104,7 @@ def sanity(  # noqa: PLR0913  (what a check is made of)
     stages: Mapping[str, Sequence[str]] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     keep: Callable[[str, str, int, Tensor], None] | None = None,
-) -> list[Similarity]:
+) -> list[MapSimilarity]:
     """Compare maps of a network with those of the same network, layers of it drawn anew.
 
     Args:
@@ -133,7 +127,7 @@ def sanity(  # noqa: PLR0913  (what a check is made of)
     if keep is not None:
         for name, maps in trained.items():
             keep(name, "", 0, maps)
-    rows: list[Similarity] = []
+    rows: list[MapSimilarity] = []
     for seed in seeds:
         changed = copy.deepcopy(model)
         for stage, layers in order.items():
@@ -143,7 +137,7 @@ def sanity(  # noqa: PLR0913  (what a check is made of)
                 _draw_anew(changed.get_submodule(layer), seed)
             for name, maps in _maps(changed, inputs, names, targets).items():
                 rank, ssim = similarity(trained[name], maps)
-                rows.append(Similarity(name, stage, seed, rank, ssim))
+                rows.append(MapSimilarity(name, stage, seed, rank, ssim))
                 if keep is not None:
                     keep(name, stage, seed, maps)
     return rows
@@ -162,14 +156,15 @@ def similarity(maps: Float[Tensor, "b h w"], others: Float[Tensor, "b h w"]) -> 
     spearmanr = require("scipy.stats", extra="localization").spearmanr
     structural_similarity = require("skimage.metrics", extra="localization").structural_similarity
     ranks, ssims = [], []
-    for one, two in zip(_drawn(maps), _drawn(others), strict=True):
+    for one, two in zip(as_shown(maps), as_shown(others), strict=True):
         ssims.append(structural_similarity(one, two, data_range=1.0, gaussian_weights=True, sigma=1.5))
     for one, two in zip(maps.flatten(1).numpy(), others.flatten(1).numpy(), strict=True):
         ranks.append(0.0 if np.ptp(one) == 0 or np.ptp(two) == 0 else float(spearmanr(one, two).statistic))
     return float(np.mean(ranks)), float(np.mean(ssims))
 
 
-def _drawn(maps: Float[Tensor, "b h w"]) -> np.ndarray:
+def as_shown(maps: Float[Tensor, "b h w"]) -> np.ndarray:
+    """Maps as they are compared and drawn: non-negative, 112 x 112, each divided by its maximum, in float64."""
     return normalized(resize(maps[:, None], (SIDE, SIDE)).clamp(min=0))[:, 0].numpy().astype(np.float64)
 
 
@@ -185,70 +180,12 @@ def _draw_anew(module: nn.Module, seed: int) -> None:
         module.reset_parameters()  # type: ignore[operator]
 
 
-def figure(  # noqa: PLR0913  (what a figure is made of)
-    images: Sequence[Image.Image],
-    loaded: LoadedModel,
-    names: Sequence[str],
-    path: Path,
-    *,
-    mode: Mode = "cascading",
-    every: bool = False,
-    seeds: Sequence[int] = (0, 1, 2),
-) -> list[Similarity]:
-    """Check some methods on some pictures and draw the maps.
-
-    Args:
-        images: RGB pictures.
-        loaded: a network.
-        names: methods.
-        path: the picture file to write; the figures go beside it as JSON.
-        mode: as for `sanity`.
-        every: a stage per layer; else the paper's two.
-        seeds: likewise.
-
-    Returns:
-        A row per method, stage and seed.
-    """
-    feeding = loaded.card.feeding
-    prepared = [prepare(image, **feeding) for image in images]
-    inputs = torch.stack([tensor for tensor, _ in prepared]).to(loaded.device)
-    shown = [seen(image, region, feeding["size"]) for image, (_, region) in zip(images, prepared, strict=True)]
-    kept: dict[tuple[str, str, int], Tensor] = {}
-    rows = sanity(
-        loaded.model, inputs, names, mode=mode, stages=None if every else ends(loaded.model, inputs), seeds=seeds,
-        keep=lambda name, stage, seed, maps: kept.__setitem__((name, stage, seed), maps),
-    )  # fmt: skip
-    draw(kept, np.stack(shown), path)
-    path.with_suffix(".json").write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
-    return rows
-
-
-def summary(rows: Sequence[Similarity]) -> list[tuple[str, str, float, float]]:
+def summary(rows: Sequence[MapSimilarity]) -> list[tuple[str, str, float, float]]:
     """Method, stage, rank correlation and SSIM, mean over seeds, in the rows' order."""
-    groups: dict[tuple[str, str], list[Similarity]] = {}
+    groups: dict[tuple[str, str], list[MapSimilarity]] = {}
     for row in rows:
         groups.setdefault((row.method, row.stage), []).append(row)
     return [
         (*key, statistics.fmean(row.rank for row in group), statistics.fmean(row.ssim for row in group))
         for key, group in groups.items()
     ]
-
-
-def draw(kept: Mapping[tuple[str, str, int], Tensor], pictures: np.ndarray, path: Path) -> None:
-    """The figure: a row per picture and method; the trained network's map first, then after each stage and seed.
-
-    Args:
-        kept: maps (b, h, w) by method, stage and seed, as `keep` is given them.
-        pictures: (b, h, w, 3) RGB, as the network sees them.
-        path: picture file to write.
-    """
-    stages = list(dict.fromkeys(stage for _, stage, _ in kept))
-    columns = sorted({(stage, seed) for _, stage, seed in kept}, key=lambda one: (stages.index(one[0]), one[1]))
-    headings = [f"{stage}, seed {seed}" if stage else "trained" for stage, seed in columns]
-    rows = []
-    for number, picture in enumerate(pictures):
-        for name in dict.fromkeys(name for name, _, _ in kept):
-            heats = [_drawn(kept[name, *column][number : number + 1])[0] for column in columns]
-            small = np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-            rows.append([titled(small, name), *(overlay(small, heat) for heat in heats)])
-    write_grid(path, ["", *headings], rows)

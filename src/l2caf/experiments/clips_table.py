@@ -55,8 +55,8 @@ def maps_of(model: ClipEmbedder, features: Float[Tensor, "b t c h w"]) -> dict[s
     own = L2CAF(model, LAYER)(features).filter[:, :, 0].abs()
     joint = L2CAF(model, LAYER, joint=True)(features).filter[:, 0].abs()
     return {
-        "Grad-CAM": GradCAM(model, LAYER, output=_summed)(features, 0).map,
-        "Grad-CAM-abs": GradCAMAbs(model, LAYER, output=_summed)(features, 0).map,
+        "Grad-CAM": GradCAM(model, LAYER, output=_summed)(features, 0).map[:, :, 0],
+        "Grad-CAM-abs": GradCAMAbs(model, LAYER, output=_summed)(features, 0).map[:, :, 0],
         "L2-CAF": own,
         "L2-CAF, joint": joint,
         "L2-CAF, what it lets through": own * magnitude,

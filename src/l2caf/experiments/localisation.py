@@ -47,7 +47,8 @@ def rows_of(trials: Sequence[Trial], network: str, paper: PaperFigures) -> Itera
     for number, first in enumerate(runs[0].judged):
         same = [run.judged[number] for run in runs]
         known = [100 * one.gt_known for one in same]
-        swept = [100 * one.max_box_acc for run in runs for one in run.swept if one.method == first.method]
+        figures = [run.figures[first.method] for run in runs]
+        swept = [100 * found["max_box_acc"] for found in figures if "max_box_acc" in found]
         yield LocalisationRow(
             network, first.method, first.protocol,
             cls1=100 * statistics.fmean(run.top1 for run in runs),

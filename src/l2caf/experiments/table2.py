@@ -48,7 +48,7 @@ def _entries(data: str, plan: TablePlan) -> Iterator[TableEntry[LocalisationRow]
         yield TableEntry(
             network,
             model,
-            Comparison(methods, RULES, sweep=True),
+            Comparison(methods, RULES, metrics=("max-box-acc",)),
             partial(rows_of, network=model, paper=partial(_paper, name, network)),
             (LocalisationRecipe(data, network, batch_size=plan.batch_size), DIGIT_OPTIONS if are_digits else USUAL),
         )

@@ -18,7 +18,8 @@ from l2caf.data.boxed import BoxedPicture, BoxedSet
 from l2caf.data.digits import DIGITS_OF
 from l2caf.data.sets import read_retrieval
 from l2caf.errors import DataError, nearest
-from l2caf.evaluation.judge import Judged, embeddings_of
+from l2caf.evaluation.results import Judged
+from l2caf.evaluation.stored import embeddings_of
 from l2caf.experiments.tables import Column, Comparison, Table, TableEntry, TablePlan, TableRow, Trial
 from l2caf.recipes.retrieval import RATE, STEPS, RetrievalRecipe
 from l2caf.retrieval import nmi
@@ -136,7 +137,7 @@ def _rows(trials: Sequence[Trial], data: str, network: str, loss: str) -> Iterat
 
 def _clustering(trial: Trial, metric: Similarity) -> tuple[float, float]:
     """The NMI of a network's embeddings, with the geometric and with the arithmetic mean."""
-    outputs = embeddings_of(trial.folder, trial.boxed)
+    outputs = embeddings_of(trial.folder)
     embeddings = torch.from_numpy(np.stack(list(outputs.values())))
     labels = torch.tensor([trial.boxed.pictures[number].label for number in outputs])
     if metric == "cosine":

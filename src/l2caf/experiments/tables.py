@@ -7,6 +7,7 @@ rest, once for every seed, and continues a run that stopped.
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -14,14 +15,15 @@ from l2caf import storage
 from l2caf.data.boxed import BoxedSet
 from l2caf.data.digits import boxed_digits
 from l2caf.errors import DataError
-from l2caf.evaluation import protocol
-from l2caf.evaluation.judge import Evaluation, judge
-from l2caf.evaluation.maps import Predictions, write_maps
-from l2caf.methods.registry import methods
+from l2caf.evaluation import PROTOCOLS
+from l2caf.evaluation.judge import judge
+from l2caf.evaluation.maps import MapOptions, Predictions, write_maps
+from l2caf.evaluation.results import Evaluation
+from l2caf.methods import methods
 from l2caf.models import LoadedModel, load
 from l2caf.progress import Report, Reports, all_silent
 from l2caf.recipes.recipe import WEIGHTS, Recipe, train
-from l2caf.retrieval.search import Similarity
+from l2caf.retrieval.search import Similarity, nearest_others
 from l2caf.training import Options
 from l2caf.training.options import usable
 
@@ -76,14 +78,14 @@ class Comparison:
     Attributes:
         methods: the names of the methods.
         rules: the names of the protocols.
-        sweep: whether the threshold is swept, too (MaxBoxAcc), which takes longest.
+        metrics: the names of metrics of maps, such as `max-box-acc`, which take longest.
         predictions: the classes whose maps are made, as `write_maps` takes it; `"none"` for embeddings.
         metric: the distance by which embeddings are neighbours.
     """
 
     methods: Sequence[str]
     rules: Sequence[str]
-    sweep: bool = False
+    metrics: Sequence[str] = ()
     predictions: Predictions = "true"
     metric: Similarity = "cosine"
 
@@ -219,9 +221,11 @@ def _judged(boxed: BoxedSet, loaded: LoadedModel, folder: Path, comparison: Comp
     """Maps of a data set by several methods, judged by several rules; a run that stopped is continued."""
     chosen = methods(list(comparison.methods), loaded.model)
     workers = 0 if boxed.name == "csv" else 2  # scenes are not worth starting processes for
-    write_maps(boxed, loaded, chosen, folder, predictions=comparison.predictions, workers=workers, report=report)
-    rules = [protocol(rule) for rule in comparison.rules]
-    return judge(boxed, folder, rules, sweep=comparison.sweep, metric=comparison.metric)
+    options = MapOptions(predictions=comparison.predictions, workers=workers)
+    write_maps(boxed, loaded, chosen, folder, options, report)
+    rules = [PROTOCOLS[rule] for rule in comparison.rules]
+    nearest = partial(nearest_others, metric=comparison.metric)
+    return judge(boxed, folder, rules, metrics=comparison.metrics, nearest=nearest)
 
 
 def given_weights(folder: Path | None, label: str) -> Path | None:

@@ -15,7 +15,7 @@ from l2caf.attention import L2CAF, Attention
 from l2caf.attention.targets import Target, resolve_targets
 from l2caf.data.feeding import Batch, PictureFiles, fed, in_turn
 from l2caf.errors import DataError, L2CAFError, TargetError
-from l2caf.methods.registry import CLASS_FREE, Method
+from l2caf.methods import Method
 from l2caf.models import LoadedModel
 from l2caf.progress import Report, silent
 from l2caf.solvers import Descent
@@ -155,7 +155,7 @@ def explain(  # noqa: PLR0913  (what, with what, whereto; the rest by keyword)
 
 
 def _check_classes(requests: Sequence[PictureRequest], methods: Mapping[str, Method]) -> None:
-    asking = [name for name in methods if name not in CLASS_FREE]
+    asking = [name for name, method in methods.items() if method.needs_class]
     if asking and any(request.target is None for request in requests):
         raise TargetError(
             f"methods that explain a class: {', '.join(asking)}; but no class is asked for: name some (--target top1), "
@@ -178,7 +178,11 @@ def _explain_one(
         found.ours.append(attention)
     for other, seconds in _maps_of(methods, request.target, batch, caf):
         framing = Framing(picture.size, region, seconds / len(other.maps))
-        names = [""] if other.target is None else [f": {class_name(int(c), labels)}" for c in other.target]
+        names = (
+            [""] * len(other.maps)
+            if other.target is None
+            else [f": {class_name(int(c), labels)}" for c in other.target]
+        )
         panels += [map_panel(heat, other.name + name, framing) for heat, name in zip(other.maps, names, strict=True)]
         found.others.append(other)
     return found
@@ -197,15 +201,13 @@ def _maps_of(
         for name, method in methods.items():
             start = time.perf_counter()
             try:
-                maps = method(cut, classes)
+                maps = method(cut, classes if method.needs_class else None)
             except L2CAFError as error:
                 raise type(error)(f"method {name!r}: {error}") from error
             seconds = time.perf_counter() - start
-            found = maps[0].float().cpu().numpy()
-            if name in CLASS_FREE:  # the map is the same for every class
-                yield _MethodMap(name, found[:1], None), seconds
-            else:  # of several runs of the layer, those of the first run come first
-                yield _MethodMap(name, found, np.resize(classes[0].cpu().numpy(), len(found))), seconds
+            found = maps[0].reshape(-1, *maps.shape[-2:]).float().cpu().numpy()  # runs of the layer before targets
+            shown = np.resize(classes[0].cpu().numpy(), len(found)) if method.needs_class else None
+            yield _MethodMap(name, found, shown), seconds
 
 
 def _write_animations(folder: Path, target: Target, batch: Batch, labels: Labels, caf: L2CAF) -> None:

@@ -1,211 +1,116 @@
-"""Every method of a comparison behind one call: a network cut open and classes in, maps out.
+"""One table of methods: each has a name, is made for one network, and turns a network cut open into maps.
 
-cam, gradcam, gradcam-abs                     baselines
-gradcam-sum, gradcam-abs-sum                  Eq. 6 and Eq. 7: of all components of the output, for embeddings
-l2caf                                         class-oblivious (Eq. 1): one map whatever the class
-l2caf-direction                               likewise, of the normalised output
-l2caf-top1, l2caf-top5                        class-oblivious, only the largest logits kept
-l2caf-specific, l2caf-mean                    class-specific (Eq. 2), the other classes summed or averaged
-l2caf-mean-nonnegative                        the latter without negative weights: nothing but what speaks for the class
-l2caf-nonnegative, -l1, -softmax, -gaussian   class-oblivious under other constraints
-acol                                          ACoL's own map, both heads' fused; only for such a network
-centre, whole                                 a fixed Gaussian, and the whole picture: what any method must beat
-torchcam:NAME, pytorch-grad-cam:NAME          methods of the peers, such as torchcam:LayerCAM
+A method is made by `factory(model, layer, output)` and called as `method(cut, targets)`. It says itself whether it
+needs a class. `METHODS` knows the factories by name; `METHODS.lines()` says of each in a line what it is. A method of
+your own is entered with `@METHODS.register("name")`, or named as `package.module:factory` without being entered.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from l2caf.attention import L2CAF, Cut
-from l2caf.constraints import UnitL2
-from l2caf.errors import DataError, ExtraMissingError, nearest
-from l2caf.methods import CAM, GradCAM, GradCAMAbs
-from l2caf.models.wsol import ACoL
-from l2caf.objectives import ClassSpecific, Oblivious, Similar
+from l2caf.attention import Cut
+from l2caf.attention.output import OutputChoice
+from l2caf.errors import DataError, TargetError
+from l2caf.registry import Registry
 from l2caf.shapes import Targets
-from l2caf.torchvision_compat import import_torchvision
 
-Maps = Float[Tensor, "b k *grid"]
-CLASS_FREE: Final = frozenset(
-    {"gradcam-sum", "gradcam-abs-sum", "l2caf", "l2caf-direction", "l2caf-nonnegative", "l2caf-l1", "l2caf-softmax"}
-    | {"l2caf-gaussian", "l2caf-top1", "l2caf-top5", "centre", "whole"}
-)  # of no class: what embeddings can be explained by
-CENTRE_SIGMA: Final = 0.25  # of the grid's side
+Maps = Float[Tensor, " b *maps_and_grid"]  # (b, k, *grid), or (b, s, k, *grid) for each of s runs or frames
 
 
 @runtime_checkable
 class Method(Protocol):
-    """From an open network and classes to maps."""
+    """What finds maps in a network that is cut open, so that several methods share one pass of it."""
 
-    def __call__(self, cut: Cut, targets: Targets) -> Maps:
-        """Non-negative maps (b, k, *grid), one for each class."""
+    @property
+    def needs_class(self) -> bool:
+        """Whether the maps are of a class; a method of the whole output explains embeddings, too."""
 
+    def __call__(self, cut: Cut, targets: Targets | None) -> Maps:
+        """Non-negative maps of b inputs and k classes.
 
-@dataclass(frozen=True, slots=True)
-class _Specific:
-    caf: L2CAF
+        Args:
+            cut: the network, still open (`L2CAF.cut`).
+            targets: classes (b, k); None is allowed for a method that needs no class, which then gives k = 1 map.
 
-    def __call__(self, cut: Cut, targets: Targets) -> Maps:
-        return self.caf.on(cut, targets).filter.abs()
-
-
-@dataclass(frozen=True, slots=True)
-class _Oblivious:
-    caf: L2CAF
-
-    def __call__(self, cut: Cut, targets: Targets) -> Maps:
-        return self.caf.on(cut).filter.abs().expand(-1, targets.shape[1], *cut.tail.grid)
+        Returns:
+            Maps (b, k, *grid), or (b, s, k, *grid) where each of s runs of the layer has its own, on any device. The
+            grid may be another than the layer's.
+        """
 
 
-@dataclass(frozen=True, slots=True)
-class _Baseline:
-    cam: GradCAM
-
-    def __call__(self, cut: Cut, targets: Targets) -> Maps:
-        return self.cam.on(cut, targets).map.clamp(min=0)
+Factory = Callable[[nn.Module, str | None, OutputChoice], Method]
+METHODS = Registry[Factory]("method", DataError)
 
 
 @dataclass(frozen=True, slots=True)
-class _Summed:
-    """A baseline of the whole output: one map whatever the class."""
+class OfClass:
+    """A method that has a map for each class.
 
-    cam: GradCAM
+    Attributes:
+        explain: finds the maps (b, k, *grid) of classes (b, k).
+    """
 
-    def __call__(self, cut: Cut, targets: Targets) -> Maps:
-        return self.cam.on(cut).map.expand(-1, targets.shape[1], *cut.tail.grid)
+    explain: Callable[[Cut, Targets], Maps]
+    needs_class: ClassVar[bool] = True
 
-
-@dataclass(frozen=True, slots=True)
-class _Fused:
-    """ACoL's own map; the network runs anew, since what its second head sees depends on the class."""
-
-    model: ACoL
-
-    def __call__(self, cut: Cut, targets: Targets) -> Maps:
-        (inputs,) = cut.inputs.tensors()
-        with torch.no_grad():
-            return torch.stack([self.model.fused(inputs, column) for column in targets.T], dim=1)
-
-
-def _fused(model: nn.Module) -> Method:
-    if not isinstance(model, ACoL):
-        raise DataError("method 'acol' needs a network with ACoL's two heads, such as wsol/vgg16-acol")
-    return _Fused(model)
-
-
-def _centre(cut: Cut, targets: Targets) -> Maps:
-    """A Gaussian in the middle."""
-    axes = [torch.linspace(-1, 1, size) / (2 * CENTRE_SIGMA) for size in cut.tail.grid]
-    distance = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(0)
-    return torch.exp(-distance / 2).expand(*targets.shape, *cut.tail.grid)
-
-
-def _whole(cut: Cut, targets: Targets) -> Maps:
-    """Everywhere alike."""
-    return torch.ones(*targets.shape, *cut.tail.grid)
+    def __call__(self, cut: Cut, targets: Targets | None) -> Maps:
+        """The maps, one for each class; raises `TargetError` without classes."""
+        if targets is None:
+            raise TargetError("this method explains a class; got None, expected classes (b, k)")
+        return self.explain(cut, targets)
 
 
 @dataclass(frozen=True, slots=True)
-class _Peer:
-    """A method of another library, on the same network and layer; it runs the network itself."""
+class OfOutput:
+    """A method that explains the whole output with one map, whatever the class.
 
-    ask: Callable[[nn.Module, Tensor, str, list[int]], Tensor]
-    model: nn.Module
+    Attributes:
+        explain: finds the maps (b, 1, *grid).
+    """
 
-    def __call__(self, cut: Cut, targets: Targets) -> Maps:
-        (inputs,) = cut.inputs.tensors()
-        with torch.enable_grad():
-            maps = [self.ask(self.model, inputs, cut.layer, column.tolist()) for column in targets.T]
-        return torch.stack(maps, dim=1).detach().clamp(min=0)
+    explain: Callable[[Cut], Maps]
+    needs_class: ClassVar[bool] = False
 
-
-def _torchcam(name: str, model: nn.Module, inputs: Tensor, layer: str, classes: list[int]) -> Tensor:
-    with _method("torchcam.methods", name)(model, layer) as cam:
-        scores = model(inputs.clone().requires_grad_())
-        return torch.nan_to_num(cam(classes, scores)[0])
-
-
-def _pytorch_grad_cam(name: str, model: nn.Module, inputs: Tensor, layer: str, classes: list[int]) -> Tensor:
-    import_torchvision()
-    targets = _imported("pytorch_grad_cam.utils.model_targets")
-    with _method("pytorch_grad_cam", name)(model, [model.get_submodule(layer)]) as cam:
-        return torch.from_numpy(cam(inputs, [targets.ClassifierOutputTarget(number) for number in classes]))
+    def __call__(self, cut: Cut, targets: Targets | None) -> Maps:
+        """The map, repeated for each class where classes are given."""
+        maps = self.explain(cut)
+        if targets is None:
+            return maps
+        axis = 1 if cut.calls is None else 2  # behind the runs of the layer, where each has its own map
+        return maps.expand(*maps.shape[:axis], targets.shape[1], *maps.shape[axis + 1 :])
 
 
-def _method(module: str, name: str) -> Any:
-    library = _imported(module)
-    if not isinstance(getattr(library, name, None), type):
-        known = [each for each, value in vars(library).items() if isinstance(value, type)]
-        raise DataError(f"{module} has no method {name!r}{nearest(name, known)}")
-    return getattr(library, name)
-
-
-def _imported(module: str) -> Any:
-    import importlib  # noqa: PLC0415
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ExtraMissingError(f"{module} is not installed; install it with `pip install l2caf[bench]`") from error
-
-
-PEERS: Final = {"torchcam": _torchcam, "pytorch-grad-cam": _pytorch_grad_cam}
-
-
-def methods(names: list[str], model: nn.Module, layer: str | None = None, output: Any = None) -> dict[str, Method]:
-    """Methods by name, for one network.
+def make(name: str, model: nn.Module, layer: str | None = None, output: OutputChoice = None) -> Method:
+    """One method, for one network.
 
     Args:
-        names: as listed above.
+        name: a name in `METHODS`, `LIBRARY:NAME` for a method of another library, or `package.module:factory`.
         model: the network.
-        layer: where to look; None for the default layer.
-        output: as for `L2CAF`.
+        layer: the layer to look at; None for the last one that reaches the output.
+        output: which part of the network's output to explain, as for `L2CAF`.
 
     Returns:
-        A method for each name, in their order.
+        The method.
 
     Raises:
-        DataError: if there is no such method, or it does not fit the network; it names the nearest.
+        DataError: if there is no such method, or it does not fit the network.
     """
-    caf = partial(L2CAF, model, layer, output=output)
-    cam = {"layer": layer, "output": output}
-    known: dict[str, Callable[[], Method]] = {
-        "cam": lambda: _Baseline(CAM(model, **cam)),
-        "gradcam": lambda: _Baseline(GradCAM(model, **cam)),
-        "gradcam-abs": lambda: _Baseline(GradCAMAbs(model, **cam)),
-        "gradcam-sum": lambda: _Summed(GradCAM(model, **cam)),
-        "gradcam-abs-sum": lambda: _Summed(GradCAMAbs(model, **cam)),
-        "l2caf": lambda: _Oblivious(caf()),
-        "l2caf-specific": lambda: _Specific(caf(objective=ClassSpecific())),
-        "l2caf-mean": lambda: _Specific(caf(objective=ClassSpecific("mean"))),
-        "l2caf-mean-nonnegative": lambda: _Specific(
-            caf(objective=ClassSpecific("mean"), constraint=UnitL2(nonnegative=True))
-        ),
-        "l2caf-direction": lambda: _Oblivious(caf(objective=Similar())),
-        "l2caf-top1": lambda: _Oblivious(caf(objective=Oblivious(top=1))),
-        "l2caf-top5": lambda: _Oblivious(caf(objective=Oblivious(top=5))),
-        "l2caf-nonnegative": lambda: _Oblivious(caf(constraint=UnitL2(nonnegative=True))),
-        "l2caf-l1": lambda: _Oblivious(caf(constraint="l1")),
-        "l2caf-softmax": lambda: _Oblivious(caf(constraint="softmax")),
-        "l2caf-gaussian": lambda: _Oblivious(caf(constraint="gaussian")),
-        "acol": lambda: _fused(model),
-        "centre": lambda: _centre,
-        "whole": lambda: _whole,
-    }
-    found: dict[str, Method] = {}
-    for name in names:
-        library, _, peer = name.partition(":")
-        if peer and library in PEERS:
-            found[name] = _Peer(partial(PEERS[library], peer), model)
-        elif name in known:
-            found[name] = known[name]()
-        else:
-            every = [*known, *(f"{library}:NAME" for library in PEERS)]
-            raise DataError(f"unknown method {name!r}{nearest(name, known)}; expected some of {', '.join(every)}")
-    return found
+    factory = METHODS[name]
+    method = factory(model, layer, output) if callable(factory) else factory
+    if not hasattr(method, "needs_class"):
+        raise DataError(
+            f"{name!r} gives {type(method).__name__}, which does not say whether it needs a class; expected a function "
+            "(model, layer, output) that returns l2caf.methods.OfClass, OfOutput, or a callable with `needs_class`"
+        )
+    return method
+
+
+def methods(
+    names: Iterable[str], model: nn.Module, layer: str | None = None, output: OutputChoice = None
+) -> dict[str, Method]:
+    """Several methods by name, for one network; arguments and errors are those of `make`."""
+    return {name: make(name, model, layer, output) for name in names}

@@ -165,6 +165,24 @@ def nearest(
     return Gallery(gallery, metric).nearest(queries, k)
 
 
+def nearest_others(embeddings: Float[Tensor, "n d"], k: int, metric: Similarity = "cosine") -> Int[Tensor, "n k"]:
+    """Which k other rows are nearest to each row, the nearest first.
+
+    Args:
+        embeddings: the embeddings (n, d), n > 1.
+        k: the number of neighbours, from 1 to n - 1.
+        metric: `"cosine"` or `"euclidean"`.
+
+    Returns:
+        Rows (n, k); of equal scores the earlier row comes first.
+
+    Raises:
+        DataError: as `Gallery` and its `nearest` do.
+    """
+    own = torch.arange(len(embeddings), device=embeddings.device)
+    return Gallery(embeddings, metric).nearest(embeddings, k, own=own).indices
+
+
 def similarity_named(name: str) -> Similarity:
     """Return the name of a similarity; DataError is raised if there is none of this name."""
     for metric in get_args(Similarity):

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -180,11 +180,12 @@ def _sync_names(folder: Path) -> None:
         os.close(handle)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """Read what `write_arrays` wrote.
 
     Args:
         path: a .npz file.
+        names: which arrays to read, where the file has them; None for all.
 
     Returns:
         The arrays.
@@ -194,7 +195,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return {name: file[name] for name in file.files if names is None or name in names}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise StorageError(f"{path} cannot be read: {error}") from error
 

@@ -26,7 +26,7 @@ import l2caf
 from l2caf import L2CAF
 from l2caf.data.pictures import prepare, read_picture
 from l2caf.errors import DataError, LayerError, RunError, StorageError, TailError
-from l2caf.evaluation import Frame, boxes
+from l2caf.evaluation import InputFrame, boxes
 from l2caf.jobs.run import Local, RunOptions, open_source, results, run, shards
 from l2caf.jobs.run.inputs import Files
 from l2caf.jobs.run.summary import summarize
@@ -66,7 +66,7 @@ def test_rows_are_what_single_calls_give(scenes: Path, digits: LoadedModel, tmp_
         assert row["loss"] == pytest.approx(float(alone.loss[0, k]), rel=1e-4)
         assert row["certificate"] == alone.certificate[0][k].label
         assert np.allclose(row["filter"], alone.filter[0, k].flatten().numpy(), atol=2e-3)  # float16
-        frame = Frame(picture.size, region)
+        frame = InputFrame(picture.size, region)
         assert np.allclose(row["box"], boxes(alone.heatmap()[0, k].numpy(), frame=frame)[0], atol=1e-3)
         other = GradCAM(digits.model)(inputs[None], row["target"]).map[0, 0].flatten()
         cosine = torch.nn.functional.cosine_similarity(alone.filter[0, k].abs().flatten(), other, dim=0)

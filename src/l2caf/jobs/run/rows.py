@@ -14,7 +14,7 @@ from PIL import Image
 from l2caf import pictures
 from l2caf.attention import Attention
 from l2caf.data.feeding import Batch, Preparation
-from l2caf.evaluation import Frame
+from l2caf.evaluation import InputFrame
 from l2caf.evaluation import boxes as boxes_of
 from l2caf.jobs.run.options import RunOptions
 
@@ -151,7 +151,7 @@ def _products(found: Found, options: RunOptions, feeding: Preparation) -> Column
 
 
 def _boxes(heat: Float[np.ndarray, "b k h w"], batch: Batch, threshold: float) -> list[list[float] | None]:
-    frames = [Frame(size, region) for size, region in zip(batch.sizes, batch.regions, strict=True)]
+    frames = [InputFrame(size, region) for size, region in zip(batch.sizes, batch.regions, strict=True)]
     found = (boxes_of(one, threshold, frame=frames[i]) for i, row in enumerate(heat) for one in row)
     return [box[0].tolist() if len(box) else None for box in found]
 
