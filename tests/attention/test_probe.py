@@ -3,8 +3,7 @@ import torch
 from tests.support import networks
 from torch import Tensor, nn
 
-from l2caf.attention.probe import first_of, is_picture, probe_of, spatial_size
-from l2caf.errors import LayoutError
+from l2caf.attention.probe import probe_of
 from l2caf.tail import Inputs
 
 
@@ -47,21 +46,3 @@ def test_noise_that_the_network_has_no_finite_answer_to_is_not_used() -> None:
     x = networks.pictures().abs()
     probe = probe_of(Means(), Inputs((x,)), lambda output: (output - 5).log())
     assert torch.equal(probe.tensors()[0], x[:1])
-
-
-def test_the_first_of_a_batch_is_taken_from_every_tensor_with_a_row_for_each_input() -> None:
-    x, table, scale = networks.pictures(3), torch.rand(7, 2), torch.tensor(2.0)
-    first = first_of(Inputs((x, table), {"scale": scale}))
-    assert torch.equal(first.args[0], x[:1])
-    assert first.args[1] is table
-    assert first.kwargs["scale"] is scale
-    for nothing in ((), (torch.zeros(0, 3),), (torch.tensor(1.0),)):
-        with pytest.raises(LayoutError, match="expected tensors"):
-            first_of(Inputs(nothing))
-
-
-def test_space_is_behind_batch_and_channels_of_the_first_picture() -> None:
-    assert spatial_size(Inputs((torch.zeros(2, 5), torch.zeros(2, 3, 4, 6)))) == (4, 6)
-    assert not is_picture(torch.zeros(2, 3, 4, dtype=torch.long))
-    with pytest.raises(LayoutError, match="no spatial axes"):
-        spatial_size(Inputs((torch.zeros(2, 5),)))

@@ -3,8 +3,8 @@ import torch
 from tests.support import networks
 from torch import Tensor, nn
 
-from l2caf.errors import LayerError
-from l2caf.tail import Inputs, LayerCalls, record
+from l2caf.errors import LayerError, LayoutError
+from l2caf.tail import Inputs, LayerCalls, is_picture, record
 from l2caf.tail.script import Held, tensors_in, with_part
 
 
@@ -80,3 +80,21 @@ def test_a_recording_in_float32_holds_no_other_float_and_one_of_shapes_no_value(
     stem = next(event.output for event in wide.script if event.module is model.stem)
     assert stem.value.dtype == stem.dtype == torch.float32
     assert next(e.output for e in recording.shapes_only().script if e.module is model.stem).value is None
+
+
+def test_the_first_of_a_batch_is_taken_from_every_tensor_with_a_row_for_each_input() -> None:
+    x, table, scale = networks.pictures(3), torch.rand(7, 2), torch.tensor(2.0)
+    first = Inputs((x, table), {"scale": scale}).first()
+    assert torch.equal(first.args[0], x[:1])
+    assert first.args[1] is table
+    assert first.kwargs["scale"] is scale
+    for nothing in ((), (torch.zeros(0, 3),), (torch.tensor(1.0),)):
+        with pytest.raises(LayoutError, match="expected tensors"):
+            Inputs(nothing).first()
+
+
+def test_space_is_behind_batch_and_channels_of_the_first_picture() -> None:
+    assert Inputs((torch.zeros(2, 5), torch.zeros(2, 3, 4, 6))).spatial_size() == (4, 6)
+    assert not is_picture(torch.zeros(2, 3, 4, dtype=torch.long))
+    with pytest.raises(LayoutError, match="no spatial axes"):
+        Inputs((torch.zeros(2, 5),)).spatial_size()

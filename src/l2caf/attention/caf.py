@@ -10,7 +10,7 @@ from torch import nn
 
 from l2caf.attention.discovery import LayerInfo, resolve_layer
 from l2caf.attention.output import OutputChoice, output_reader
-from l2caf.attention.plan import HALF, Cut, CutOptions, Plan, find_plan, list_layers
+from l2caf.attention.plan import HALF, Cut, CutOptions, Plan, Shapes, cut_open, list_layers
 from l2caf.attention.question import Question, described
 from l2caf.attention.result import Attention, attention_of
 from l2caf.attention.solve import Solved, Solver, solve
@@ -21,7 +21,7 @@ from l2caf.layouts import LayoutChoice
 from l2caf.objectives import ClassSpecific, Objective, Oblivious
 from l2caf.problem import Constraint
 from l2caf.shapes import Targets
-from l2caf.tail import Inputs, Tail, prove_rows_apart
+from l2caf.tail import Inputs, Tail
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,7 +81,7 @@ class L2CAF:
     until: str | nn.Module | None = None
     fast: bool = True
     memory: int | None = None
-    _plans: dict[tuple[torch.Size, ...], Plan] = field(default_factory=dict, init=False)
+    _plans: dict[Shapes, Plan] = field(default_factory=dict, init=False)
 
     def __repr__(self) -> str:
         """The network's class, and the options that are not the default."""
@@ -165,13 +165,7 @@ class L2CAF:
         """
         with self._borrowed() as model:
             called = self._inputs(model, inputs)
-            shapes = tuple(tensor.shape[1:] for tensor in called.tensors())
-            plan = self._plans.get(shapes) or find_plan(model, called, self._cut_options())
-            opened = plan.open(called, self.memory)
-            if shapes not in self._plans:
-                prove_rows_apart(opened.tail)
-                self._plans[shapes] = plan
-            yield opened
+            yield cut_open(model, called, self._cut_options(), self._plans, memory=self.memory)
 
     def targets(self, target: Target, tail: Tail) -> Targets | None:
         """Classes (b, k) that `target` means for a tail's inputs, or None; raises `TargetError` as a call does."""

@@ -1,4 +1,4 @@
-"""The frames of a clip: whether a network takes a clip apart into frames, in which order, and which are explained.
+"""The frames of a clip: whether a network sees them as a volume, in which order they lie, and which are explained.
 
 A network that fuses frames takes (b, t, c, h, w) and runs a CNN on them one by one, or folded into the batch. A network
 that has three-dimensional layers of its own sees a clip as a volume instead, so its maps are not taken apart.
@@ -11,29 +11,11 @@ import torch
 from torch import nn
 
 from l2caf.attention.discovery import LayerInfo
-from l2caf.attention.probe import is_picture
 from l2caf.errors import LayerError, TailError
 from l2caf.layouts import FrameOrder
-from l2caf.tail import Inputs, LayerCalls, record
+from l2caf.tail import Inputs, LayerCalls, is_picture, record
 
 VOLUME_LAYERS: Final = ("Conv3d", "ConvTranspose3d", "LazyConv3d")
-
-
-def clip_of(model: nn.Module, inputs: Inputs) -> tuple[int, ...] | None:
-    """The shape (t, c, h, w) of the clip a network takes apart into frames; None where it takes none.
-
-    Args:
-        model: the network.
-        inputs: one input (a batch of one).
-
-    Returns:
-        The shape of the first floating-point tensor without its batch axis, if that leaves four and the network has no
-        three-dimensional convolution.
-    """
-    first = next((tensor for tensor in inputs.tensors() if tensor.is_floating_point()), None)
-    if first is None or first.dim() != 5:
-        return None
-    return None if sees_volumes(model) else tuple(first.shape[1:])
 
 
 def sees_volumes(model: nn.Module) -> bool:

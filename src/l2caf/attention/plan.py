@@ -1,8 +1,9 @@
 """Find where to cut a network, once for inputs of one shape, and cut it open there.
 
-    caf -> find_plan -> discovery    which modules return a grid; `layouts` says where it lies
-                     -> reach        which of these move the output, and which of them is the default
-                     -> frames, tail in which order the batch holds frames, what runs again on a replay, what is kept
+    caf -> cut_open -> probe        one input that stands for all inputs of this shape
+                    -> discovery    which modules return a grid; `layouts` says where it lies
+                    -> reach        which of these move the output, and which of them is the default
+                    -> frames, tail in which order the batch holds frames, what runs again on a replay, what is kept
 
 A plan is found on one input of noise, so that it depends on the network, on the shape of its inputs and on how large
 their values are, but not on which inputs came first: features that are dead in one picture must not change the layer
@@ -19,15 +20,16 @@ from torch import Tensor, nn
 
 from l2caf.attention.discovery import LayerInfo, list_calls, locate, resolve_layer
 from l2caf.attention.entrance import INPUT, Entrance
-from l2caf.attention.frames import clip_of, frame_order, named_calls, named_frames
-from l2caf.attention.probe import first_of, probe_of, spatial_size
+from l2caf.attention.frames import frame_order, named_calls, named_frames, sees_volumes
+from l2caf.attention.probe import probe_of
 from l2caf.attention.reach import reaches, with_reach
 from l2caf.errors import FeatureError, LayerError, OutputError
 from l2caf.layouts import Layout, LayoutChoice, LayoutFinder, given_layout
-from l2caf.tail import Inputs, Keep, LayerCalls, Slots, Tail, cut, dependents
+from l2caf.tail import Inputs, Keep, LayerCalls, Slots, Tail, cut, dependents, is_picture, prove_rows_apart
 from l2caf.tail.replay import ReadOutput
 
 HALF: Final = (torch.float16, torch.bfloat16)
+Shapes = tuple[torch.Size, ...]  # of the tensors that a network is called with, without the batch
 NOTHING_TO_LOOK_AT: Final = (
     "no layer of this network has a spatial grid of more than one position that reaches the output, so "
     "there is nothing to look at; name a layer with `layer=` (`l2caf layers` lists them all with the "
@@ -116,7 +118,7 @@ class Plan:
         self._check_values(tail)
         frames = (tail.layout.n_frames,) if tail.layout.has_frames else ()
         is_map = isinstance(self.model, Entrance)  # then the input has the size of the grid
-        size = tail.grid if is_map else (*frames, *spatial_size(inputs)[len(frames) - len(tail.grid) :])
+        size = tail.grid if is_map else (*frames, *inputs.spatial_size()[len(frames) - len(tail.grid) :])
         return Cut(self.name, tail, inputs, self.slots.numbers, size)
 
     def _check_values(self, tail: Tail) -> None:
@@ -134,6 +136,37 @@ class Plan:
             raise OutputError(
                 f"the network's output is not finite for inputs {wrong}; check those inputs and the weights"
             )
+
+
+def cut_open(
+    model: nn.Module, inputs: Inputs, options: CutOptions, plans: dict[Shapes, Plan], *, memory: int | None
+) -> Cut:
+    """Cut a network open for a batch, by the plan for inputs of its shape.
+
+    Args:
+        model: a borrowed network.
+        inputs: what to call the network with.
+        options: what the user said about where to cut.
+        plans: plans found earlier with these options, by the shapes of the inputs; a new one is added.
+        memory: bytes of filtered feature maps that may be in flight at once; None for a size that suits the device.
+
+    Returns:
+        The cut.
+
+    Raises:
+        LayerError: if the layer does not exist, has no grid, or does not reach the output.
+        LayoutError: if space cannot be told from the inputs.
+        TailError: if the network cannot be replayed on these inputs.
+        FeatureError: if the feature map of an input is not finite, or zero.
+        OutputError: if the output of an input is not finite.
+    """
+    shapes = tuple(tensor.shape[1:] for tensor in inputs.tensors())
+    plan = plans.get(shapes) or find_plan(model, inputs, options)
+    opened = plan.open(inputs, memory)
+    if shapes not in plans:
+        prove_rows_apart(opened.tail)  # one row cannot tell what is shared by the batch from what belongs to an input
+        plans[shapes] = plan
+    return opened
 
 
 def find_plan(model: nn.Module, inputs: Inputs, options: CutOptions) -> Plan:
@@ -155,7 +188,7 @@ def find_plan(model: nn.Module, inputs: Inputs, options: CutOptions) -> Plan:
     try:
         return _plan_on(model, probe_of(model, inputs, options.read), options)
     except LayerError:
-        first = first_of(inputs)
+        first = inputs.first()
     return _plan_on(model, first, options)  # all may be dead on noise; where that is not why, this raises the same
 
 
@@ -171,7 +204,7 @@ def list_layers(model: nn.Module, inputs: Inputs, options: CutOptions) -> list[L
         The layers, in the order in which they finish.
     """
     listed: list[LayerInfo] = []
-    for one in (probe_of(model, inputs, options.read), first_of(inputs)):
+    for one in (probe_of(model, inputs, options.read), inputs.first()):
         calls = list_calls(model, one, _layout_finder(model, one, options.layout))
         listed = with_reach(model, one, options.read, calls, every=True)
         if any(info.is_default for info in listed):
@@ -234,7 +267,10 @@ def _slots(
 
 
 def _layout_finder(model: nn.Module, one: Inputs, choice: LayoutChoice) -> LayoutFinder:
-    return LayoutFinder(spatial_size(one), clip_of(model, one), given_layout(choice))
+    """What tells the layout of a map; a network without three-dimensional layers takes a clip apart into frames."""
+    shape = next((tuple(tensor.shape[1:]) for tensor in one.tensors() if is_picture(tensor)), ())
+    clip = shape if len(shape) == 4 and not sees_volumes(model) else None
+    return LayoutFinder(one.spatial_size(), clip, given_layout(choice))
 
 
 def _changed(layout: Layout, features: Tensor) -> Tensor:

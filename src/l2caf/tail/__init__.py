@@ -14,3 +14,4 @@ from l2caf.tail.response import is_straight as is_straight
 from l2caf.tail.script import Inputs as Inputs
 from l2caf.tail.script import LayerCalls as LayerCalls
 from l2caf.tail.script import Recording as Recording
+from l2caf.tail.script import is_picture as is_picture

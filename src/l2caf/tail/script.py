@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from l2caf.errors import LayerError
+from l2caf.errors import LayerError, LayoutError
 from l2caf.guard import Args, Kwargs, genuine_call, intercept, version_of
 
 T = TypeVar("T")
@@ -49,6 +49,38 @@ class Inputs:
         """Every tensor among the arguments, in order."""
         return tensors_in((self.args, dict(self.kwargs)))
 
+    def first(self) -> "Inputs":
+        """The first input of a batch, as a batch of one.
+
+        Returns:
+            The same call, with the first row of every tensor that has a row for each input.
+
+        Raises:
+            LayoutError: if there is no tensor, or no input.
+        """
+        tensors = self.tensors()
+        if not tensors or tensors[0].dim() == 0 or tensors[0].shape[0] == 0:
+            raise LayoutError(
+                f"inputs hold {'an empty batch' if tensors else 'no tensor'}; expected tensors (b, ...) with b > 0"
+            )
+        b = tensors[0].shape[0]
+        return self.map(lambda tensor: tensor[:1] if tensor.dim() and tensor.shape[0] == b else tensor)
+
+    def spatial_size(self) -> tuple[int, ...]:
+        """Sizes of the axes behind batch and channels.
+
+        Returns:
+            The sizes of the first picture among the inputs.
+
+        Raises:
+            LayoutError: if there is none.
+        """
+        for tensor in self.tensors():
+            if is_picture(tensor):
+                return tuple(tensor.shape[2:])
+        shapes = [tuple(tensor.shape) for tensor in self.tensors()]
+        raise LayoutError(f"inputs of shapes {shapes} have no spatial axes; expected (b, c, ...), or say `layout=`")
+
     def call(self, model: Callable[..., Any]) -> Any:
         """What `model` returns for these arguments, or `until` within it; nothing runs after that.
 
@@ -69,6 +101,11 @@ class Inputs:
             except _Reached as reached:
                 return reached.output
         raise LayerError(f"the {type(self.until).__name__} given as `until` does not run in a forward pass")
+
+
+def is_picture(tensor: Tensor) -> bool:
+    """Whether a tensor among a network's inputs has space: floats of shape (b, c, ...)."""
+    return tensor.dim() >= 3 and tensor.is_floating_point()
 
 
 class _Reached(Exception):  # noqa: N818  (it leaves the network early; nothing is wrong)
