@@ -30,7 +30,7 @@ from PIL import Image
 from benchmarks.measure import machine
 from l2caf.data.feeding import fed
 from l2caf.jobs.run import Local, RunOptions, open_source, run
-from l2caf.jobs.run.inputs import Source
+from l2caf.jobs.run.inputs import PictureSource
 from l2caf.jobs.run.shards import batches_of
 from l2caf.models import LoadedModel, load
 
@@ -46,7 +46,7 @@ SAMPLE_S: Final = 0.5
 WARM: Final = 0.2  # share of the pictures after which memory should not grow
 
 
-def make_pictures(folder: Path, count: int, side: int, suffix: str) -> Source:
+def make_pictures(folder: Path, count: int, side: int, suffix: str) -> PictureSource:
     """Files of smooth noise, all different."""
     folder.mkdir()
     generator = np.random.default_rng(0)
@@ -78,7 +78,7 @@ def processor_s() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def plain(source: Source, loaded: LoadedModel, workers: int, device: torch.device) -> tuple[float, float]:
+def plain(source: PictureSource, loaded: LoadedModel, workers: int, device: torch.device) -> tuple[float, float]:
     """Plain inference with the same loader, timed."""
     watch = Watch()
     classes: list[int] = []
@@ -92,7 +92,7 @@ def plain(source: Source, loaded: LoadedModel, workers: int, device: torch.devic
 
 
 def whole_run(
-    source: Source, loaded: LoadedModel, folder: Path, options: RunOptions, engine: Local
+    source: PictureSource, loaded: LoadedModel, folder: Path, options: RunOptions, engine: Local
 ) -> tuple[float, float]:
     """A run into a fresh folder, timed."""
     shutil.rmtree(folder, ignore_errors=True)

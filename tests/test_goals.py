@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from l2caf.goals import CosineGoal, Goal, LinearGoal, SquaredGoal
+from l2caf.goals import Goal, LinearGoal
+from l2caf.objectives import CosineGoal, SquaredGoal
 from l2caf.problem import Response
 
 

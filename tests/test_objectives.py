@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from l2caf.errors import TargetError
-from l2caf.goals import CosineGoal, LinearGoal
-from l2caf.objectives import ClassSpecific, Oblivious, Similar
+from l2caf.goals import LinearGoal
+from l2caf.objectives import ClassSpecific, CosineGoal, Oblivious, Similar
 
 REFERENCE = torch.tensor([[1.0, -2.0, 3.0, 0.5], [0.0, 4.0, -1.0, 2.0]])
 

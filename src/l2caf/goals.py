@@ -1,7 +1,7 @@
 """What is wanted of the network's output y, and the problem that it becomes under an affine response y = c + J f.
 
-`SquaredGoal`, ||v - y||^2, becomes a `Quadratic` problem, `LinearGoal`, s . y, a `Linear` one, and `CosineGoal`,
-1 - cos(y, v), a `Cosine` one.
+`LinearGoal`, s . y, becomes a `Linear` problem and is shared by several objectives. A goal that one objective alone
+states stands beside that objective.
 """
 
 from abc import abstractmethod
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from l2caf.problem import ClosedForm, Cosine, Linear, Quadratic, Response
+from l2caf.problem import ClosedForm, Linear, Response
 from l2caf.shapes import Flags, Losses, Rows
 
 UNDECIDED_RTOL: Final = 1e-4  # of a squared loss: 1 % of the output
@@ -75,59 +75,9 @@ class Goal(Protocol):
         raise NotImplementedError(f"{type(self).__name__}.closed is {self.closed}, but it states no problem")
 
 
-def _for_each(tensor: Tensor, k: int) -> Tensor:
+def for_each(tensor: Tensor, k: int) -> Tensor:
     """What holds for an input, for each of its k problems."""
     return tensor if k == 1 else tensor.repeat_interleave(k, dim=0)  # a Jacobian may fill the memory: no idle copy
-
-
-@dataclass(frozen=True, slots=True)
-class SquaredGoal(Goal):
-    """Be near a reference output.
-
-    Attributes:
-        reference: the outputs v (m, n) to be near to, one row for each problem.
-        kept: the weights (m, n), 1 where a component is to be kept and 0 where it does not matter; None keeps all.
-    """
-
-    closed: ClassVar[type[ClosedForm]] = Quadratic
-
-    reference: Float[Tensor, "m n"]
-    kept: Float[Tensor, "m n"] | None = None
-
-    def loss(self, outputs: Float[Tensor, "r n"], problems: Rows) -> Float[Tensor, " r"]:
-        """Squared distances of outputs to the references of their problems, in float64."""
-        apart = outputs.double() - self.reference[problems].double()
-        return (apart if self.kept is None else apart * self.kept[problems].double()).square().sum(-1)
-
-    def per_input(self, n_inputs: int) -> int:
-        """How many references each of `n_inputs` inputs has."""
-        return len(self.reference) // n_inputs
-
-    def rounding(
-        self, outputs: Float[Tensor, "r n"], problems: Rows, error: Float[Tensor, " r"]
-    ) -> Float[Tensor, " r"]:
-        """How much the loss may change when an output changes by `error` (r,) in L2 norm."""
-        return 2 * self.loss(outputs, problems).sqrt() * error + error.square()
-
-    def least(self, error: Callable[[], Losses]) -> Losses:
-        """The loss (m,) that is 0 but for the rounding of the outputs, which `error` computes."""
-        return error().square()
-
-    def undecided(self, loss: Losses, uniform_loss: Losses) -> Flags:
-        """Where the uniform filter keeps what was to be kept to 1 %, (m,)."""
-        del loss
-        kept = self.reference.double() if self.kept is None else self.reference.double() * self.kept.double()
-        return uniform_loss <= UNDECIDED_RTOL * kept.square().sum(-1)
-
-    def problem(self, response: Response) -> Quadratic:
-        """G = J^T J and b = J^T (NT - c), both without the components that are not kept."""
-        k = self.per_input(len(response.offset()))
-        columns = _for_each(response.jacobian(), k).mT.double()  # positions first, as the tail gives them
-        wanted = self.reference.double() - _for_each(response.offset(), k).double()
-        if self.kept is not None:
-            columns, wanted = columns * self.kept.double().unsqueeze(1), wanted * self.kept.double()
-        slope = (columns @ wanted.unsqueeze(-1)).squeeze(-1)
-        return Quadratic(columns @ columns.mT, slope, wanted.square().sum(-1), _for_each(response.ones(), k))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,54 +116,5 @@ class LinearGoal(Goal):
         b, k = len(response.reference()), self.per_input(len(response.reference()))
         gradient = response.pullback(self.weights.unflatten(0, (b, k))).flatten(0, 1)
         problems = torch.arange(b * k, device=gradient.device)
-        at_ones = self.loss(_for_each(response.reference(), k), problems)
-        return Linear(gradient, at_ones - (gradient * _for_each(response.ones(), k)).sum(-1))
-
-
-@dataclass(frozen=True, slots=True)
-class CosineGoal(Goal):
-    """Point where a reference points.
-
-    Attributes:
-        reference: the directions v (m, n), one row for each problem, none of them zero.
-    """
-
-    closed: ClassVar[type[ClosedForm]] = Cosine
-
-    reference: Float[Tensor, "m n"]
-
-    def loss(self, outputs: Float[Tensor, "r n"], problems: Rows) -> Float[Tensor, " r"]:
-        """One less the cosine, in [0, 2], in float64; 1 for an output of zero."""
-        outputs, wanted = outputs.double(), self.reference[problems].double()
-        norms = outputs.norm(dim=-1) * wanted.norm(dim=-1)
-        return 1 - (outputs * wanted).sum(-1) / norms.clamp_min(1e-300)
-
-    def per_input(self, n_inputs: int) -> int:
-        """How many references each of `n_inputs` inputs has."""
-        return len(self.reference) // n_inputs
-
-    def rounding(
-        self, outputs: Float[Tensor, "r n"], problems: Rows, error: Float[Tensor, " r"]
-    ) -> Float[Tensor, " r"]:
-        """How much the loss may change when an output changes by `error` (r,) in L2 norm."""
-        del problems
-        return 2 * error / outputs.double().norm(dim=-1).clamp_min(1e-300)
-
-    def direction(self) -> Float[Tensor, "m n"]:
-        """The references turned over, since the product with them is to grow."""
-        return -self.reference
-
-    def problem(self, response: Response) -> Cosine:
-        """G = J^T J, and what c and the reference of unit length have to do with J and with each other."""
-        columns, at_zero = response.jacobian().mT.double(), response.offset().double()
-        k = self.per_input(len(at_zero))
-        wanted = self.reference.double()
-        wanted = (wanted / wanted.norm(dim=-1, keepdim=True)).unflatten(0, (-1, k))
-        return Cosine(
-            gram=_for_each(columns @ columns.mT, k),
-            slope=(wanted @ columns.mT).flatten(0, 1),
-            cross=_for_each((columns @ at_zero.unsqueeze(-1)).squeeze(-1), k),
-            along=(wanted @ at_zero.unsqueeze(-1)).flatten(),
-            square=_for_each(at_zero.square().sum(-1), k),
-            uniform=_for_each(response.ones(), k),
-        )
+        at_ones = self.loss(for_each(response.reference(), k), problems)
+        return Linear(gradient, at_ones - (gradient * for_each(response.ones(), k)).sum(-1))

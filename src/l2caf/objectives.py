@@ -9,16 +9,18 @@ Each objective states a `Goal` for every batch, from the outputs of the untouche
 Source of the first two: Taha et al., ECCV 2020.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from l2caf.errors import TargetError
-from l2caf.goals import CosineGoal, Goal, LinearGoal, SquaredGoal
-from l2caf.shapes import Outputs, Targets
+from l2caf.goals import UNDECIDED_RTOL, Goal, LinearGoal, for_each
+from l2caf.problem import ClosedForm, Cosine, Quadratic, Response
+from l2caf.shapes import Flags, Losses, Outputs, Rows, Targets
 
 Others = Literal["sum", "mean"]
 Measure = Literal["cosine", "dot"]
@@ -30,6 +32,56 @@ class Objective(Protocol):
 
     def goal(self, reference: Outputs, targets: Targets | None) -> Goal:
         """The goal for each of the b * k problems, inputs major, targets minor."""
+
+
+@dataclass(frozen=True, slots=True)
+class SquaredGoal(Goal):
+    """Be near a reference output.
+
+    Attributes:
+        reference: the outputs v (m, n) to be near to, one row for each problem.
+        kept: the weights (m, n), 1 where a component is to be kept and 0 where it does not matter; None keeps all.
+    """
+
+    closed: ClassVar[type[ClosedForm]] = Quadratic
+
+    reference: Float[Tensor, "m n"]
+    kept: Float[Tensor, "m n"] | None = None
+
+    def loss(self, outputs: Float[Tensor, "r n"], problems: Rows) -> Float[Tensor, " r"]:
+        """Squared distances of outputs to the references of their problems, in float64."""
+        apart = outputs.double() - self.reference[problems].double()
+        return (apart if self.kept is None else apart * self.kept[problems].double()).square().sum(-1)
+
+    def per_input(self, n_inputs: int) -> int:
+        """How many references each of `n_inputs` inputs has."""
+        return len(self.reference) // n_inputs
+
+    def rounding(
+        self, outputs: Float[Tensor, "r n"], problems: Rows, error: Float[Tensor, " r"]
+    ) -> Float[Tensor, " r"]:
+        """How much the loss may change when an output changes by `error` (r,) in L2 norm."""
+        return 2 * self.loss(outputs, problems).sqrt() * error + error.square()
+
+    def least(self, error: Callable[[], Losses]) -> Losses:
+        """The loss (m,) that is 0 but for the rounding of the outputs, which `error` computes."""
+        return error().square()
+
+    def undecided(self, loss: Losses, uniform_loss: Losses) -> Flags:
+        """Where the uniform filter keeps what was to be kept to 1 %, (m,)."""
+        del loss
+        kept = self.reference.double() if self.kept is None else self.reference.double() * self.kept.double()
+        return uniform_loss <= UNDECIDED_RTOL * kept.square().sum(-1)
+
+    def problem(self, response: Response) -> Quadratic:
+        """G = J^T J and b = J^T (NT - c), both without the components that are not kept."""
+        k = self.per_input(len(response.offset()))
+        columns = for_each(response.jacobian(), k).mT.double()  # positions first, as the tail gives them
+        wanted = self.reference.double() - for_each(response.offset(), k).double()
+        if self.kept is not None:
+            columns, wanted = columns * self.kept.double().unsqueeze(1), wanted * self.kept.double()
+        slope = (columns @ wanted.unsqueeze(-1)).squeeze(-1)
+        return Quadratic(columns @ columns.mT, slope, wanted.square().sum(-1), for_each(response.ones(), k))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +157,55 @@ class ClassSpecific:
         classes = targets.reshape(-1, 1)
         weights = torch.full((len(classes), n), share, device=reference.device, dtype=torch.float32)
         return LinearGoal(weights.scatter_(1, classes, -1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class CosineGoal(Goal):
+    """Point where a reference points.
+
+    Attributes:
+        reference: the directions v (m, n), one row for each problem, none of them zero.
+    """
+
+    closed: ClassVar[type[ClosedForm]] = Cosine
+
+    reference: Float[Tensor, "m n"]
+
+    def loss(self, outputs: Float[Tensor, "r n"], problems: Rows) -> Float[Tensor, " r"]:
+        """One less the cosine, in [0, 2], in float64; 1 for an output of zero."""
+        outputs, wanted = outputs.double(), self.reference[problems].double()
+        norms = outputs.norm(dim=-1) * wanted.norm(dim=-1)
+        return 1 - (outputs * wanted).sum(-1) / norms.clamp_min(1e-300)
+
+    def per_input(self, n_inputs: int) -> int:
+        """How many references each of `n_inputs` inputs has."""
+        return len(self.reference) // n_inputs
+
+    def rounding(
+        self, outputs: Float[Tensor, "r n"], problems: Rows, error: Float[Tensor, " r"]
+    ) -> Float[Tensor, " r"]:
+        """How much the loss may change when an output changes by `error` (r,) in L2 norm."""
+        del problems
+        return 2 * error / outputs.double().norm(dim=-1).clamp_min(1e-300)
+
+    def direction(self) -> Float[Tensor, "m n"]:
+        """The references turned over, since the product with them is to grow."""
+        return -self.reference
+
+    def problem(self, response: Response) -> Cosine:
+        """G = J^T J, and what c and the reference of unit length have to do with J and with each other."""
+        columns, at_zero = response.jacobian().mT.double(), response.offset().double()
+        k = self.per_input(len(at_zero))
+        wanted = self.reference.double()
+        wanted = (wanted / wanted.norm(dim=-1, keepdim=True)).unflatten(0, (-1, k))
+        return Cosine(
+            gram=for_each(columns @ columns.mT, k),
+            slope=(wanted @ columns.mT).flatten(0, 1),
+            cross=for_each((columns @ at_zero.unsqueeze(-1)).squeeze(-1), k),
+            along=(wanted @ at_zero.unsqueeze(-1)).flatten(),
+            square=for_each(at_zero.square().sum(-1), k),
+            uniform=for_each(response.ones(), k),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

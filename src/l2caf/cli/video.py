@@ -9,6 +9,8 @@ import typer
 from l2caf.attention import L2CAF
 from l2caf.cli.explain import parse_target
 from l2caf.cli.options import LEFT_OUT, Layer, Network, WeightOfOthers, progress, with_network
+from l2caf.jobs.video import Sampling, explain_film
+from l2caf.jobs.volume import explain_volume, scores_of_volume
 from l2caf.objectives import ClassSpecific
 
 
@@ -36,8 +38,6 @@ def video(
     network: Network,
 ) -> None:
     """Show where a network looks in a film, frame by frame, as MP4, GIF and film strip."""
-    from l2caf.jobs.video import Sampling, explain_film  # noqa: PLC0415  (half a second to import)
-
     loaded = network()
     caf = L2CAF(loaded.model, layer, objective=ClassSpecific(others), joint=joint)
     run = partial(explain_film, sampling=Sampling(frames, clips, parse_target(target)), overwrite=overwrite)
@@ -63,8 +63,6 @@ def volume(
 
     Of a segmentation, for its classes' scores averaged over the scan.
     """
-    from l2caf.jobs.volume import explain_volume, scores_of_volume  # noqa: PLC0415  (half a second to import)
-
     size, wanted = _shape(shape), parse_target(target)
     caf = L2CAF(network().model, layer, output=scores_of_volume)
     folder = explain_volume(path, caf, output, size=size, target=wanted, overwrite=overwrite)

@@ -127,8 +127,8 @@ def explain(  # noqa: PLR0913  (what, with what, whereto; the rest by keyword)
     skipped: list[tuple[str, str]] = []
     layer = ""
     files = PictureFiles([request.file for request in requests])
-    each = in_turn(range(len(files)), 1)
-    feeding = fed(files, loaded.card.feeding, each, device=loaded.device, keep_pictures=True)
+    one_by_one = in_turn(range(len(files)), 1)
+    feeding = fed(files, loaded.card.feeding, one_by_one, device=loaded.device, keep_pictures=True)
     with storage.new_folder(output, overwrite=overwrite) as folder, feeding as batches:
         for number, (request, batch) in enumerate(zip(requests, batches, strict=True)):
             report(number, len(requests))
@@ -140,18 +140,22 @@ def explain(  # noqa: PLR0913  (what, with what, whereto; the rest by keyword)
             found = _explain_one(request, batch, loaded.card.labels, caf, methods)
             entries.append(found.entry)
             layer = f"{found.ours[0].question.layer} ({found.ours[0].question.layout})"
-            place = folder / f"{number:05d}-{request.file.stem}"
-            found.save(place)
+            found.save(place := folder / f"{number:05d}-{request.file.stem}")
             if animate:
                 _write_animations(place, request.target, batch, loaded.card.labels, caf)
         report(len(requests), len(requests))
         if not entries:
             raise DataError(f"none of {len(requests)} pictures could be read; the first: {skipped[0][1]}")
-        settings = {"network": loaded.name, "layer": layer, "pictures": str(len(entries)), "fit": loaded.card.fit or ""}
-        settings |= {"methods": ", ".join(methods)} if methods else {}
+        settings = _settings(loaded, layer, len(entries), methods)
         write_report(folder / "index.html", "Where the network looks", Summary(settings, skipped), entries)
         storage.write_manifest(folder, {"format": "l2caf.explain/1", "skipped": skipped, **settings})
     return Explained(output, [entry.name for entry in entries], skipped)
+
+
+def _settings(loaded: LoadedModel, layer: str, n_pictures: int, methods: Mapping[str, Method]) -> dict[str, str]:
+    """What the page and the manifest say of the whole run."""
+    told = {"network": loaded.name, "layer": layer, "pictures": str(n_pictures), "fit": loaded.card.fit or ""}
+    return told | ({"methods": ", ".join(methods)} if methods else {})
 
 
 def _check_classes(requests: Sequence[PictureRequest], methods: Mapping[str, Method]) -> None:

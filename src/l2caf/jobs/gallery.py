@@ -25,7 +25,7 @@ from l2caf.retrieval.search import Similarity, comparable
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddedFiles:
     """The files of a gallery that can be compared, and those that cannot.
 
     Attributes:
@@ -40,14 +40,14 @@ class Embedded:
     skipped: list[tuple[str, str]]
     n_new: int
 
-    def compared(self, metric: Similarity) -> "Embedded":
+    def compared(self, metric: Similarity) -> "EmbeddedFiles":
         """The files whose embeddings a metric can compare; raises `DataError` if there are none."""
         kept = comparable(self.vectors, metric)
         faults = [(str(self.files[row]), fault_of(self.vectors[row])) for row in (~kept).nonzero()[:, 0].tolist()]
         if not kept.any():
             raise DataError(f"no picture of the gallery can be compared; {faults[0][0]}: {faults[0][1]}")
         files = [self.files[row] for row in kept.nonzero()[:, 0].tolist()]
-        return Embedded(files, self.vectors[kept], self.skipped + faults, self.n_new)
+        return EmbeddedFiles(files, self.vectors[kept], self.skipped + faults, self.n_new)
 
 
 def fault_of(embedding: Float[Tensor, " d"]) -> str:
@@ -85,7 +85,7 @@ def _format_of(folder: Path) -> str | None:
 
 def embed(
     files: Sequence[Path], loaded: LoadedModel, cache: Path | None, batches: tuple[int, int], report: Report
-) -> Embedded:
+) -> EmbeddedFiles:
     """Embed files, each from the cache where it is there.
 
     Args:
@@ -126,7 +126,7 @@ def embed(
         raise DataError(f"none of {len(files)} pictures could be read; the first: {skipped[0][1]}")
     places = sorted(vectors)
     embeddings = torch.from_numpy(np.stack([vectors[place] for place in places]))
-    return Embedded([files[place] for place in places], embeddings, skipped, n_new)
+    return EmbeddedFiles([files[place] for place in places], embeddings, skipped, n_new)
 
 
 def outputs_of(loaded: LoadedModel, inputs: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from l2caf import storage
 from l2caf.errors import DataError
-from l2caf.jobs.gallery import Embedded, embed, fault_of, outputs_of, pictures_of
+from l2caf.jobs.gallery import EmbeddedFiles, embed, fault_of, outputs_of, pictures_of
 from l2caf.jobs.likeness import HEADINGS, LOSSES, Match, SeenPicture, explained, is_embedder
 from l2caf.models import LoadedModel
 from l2caf.progress import Report, silent
@@ -144,7 +144,7 @@ def note_on(loaded: LoadedModel) -> str:
 
 
 def _nearest(
-    query: Path, vector: Float[Tensor, "1 d"], found: Embedded, options: SearchOptions
+    query: Path, vector: Float[Tensor, "1 d"], found: EmbeddedFiles, options: SearchOptions
 ) -> tuple[list[Match], list[Path]]:
     """The nearest files that are not the query, without copies; and the copies met on the way."""
     _refuse_collapse(found, options.metric)
@@ -177,7 +177,7 @@ def _without_copies(query: Path, files: Sequence[Path], near: Neighbours, k: int
     return matches, copies
 
 
-def _refuse_collapse(found: Embedded, metric: Similarity) -> None:
+def _refuse_collapse(found: EmbeddedFiles, metric: Similarity) -> None:
     vectors, first = found.vectors, found.files[0]
     seen = torch.nn.functional.normalize(vectors, dim=1) if metric == "cosine" else vectors  # the cosine sees no length
     if len(vectors) > 1 and is_collapsed(seen) and not all(_is_copy(file, first) for file in found.files[1:]):

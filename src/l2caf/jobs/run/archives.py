@@ -19,7 +19,7 @@ from PIL import Image
 
 from l2caf.data.pictures import SUFFIXES, decode_picture, read_picture
 from l2caf.errors import DataError, RunError
-from l2caf.jobs.run.inputs import Source, open_folder, open_list
+from l2caf.jobs.run.inputs import PictureSource, open_folder, open_list
 
 CONTENT: Final = ("image", "jpg", "png", "picture", "bytes", "content")  # columns with the bytes of picture files
 PATHS: Final = ("path", "file", "file_name", "filename", "image", "image_path")
@@ -27,7 +27,7 @@ COMPRESSED: Final = re.compile(r"\.(tgz|tar\.\w+)$")
 BRACES: Final = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
-class Archives(Source):
+class Archives(PictureSource):
     """Pictures in uncompressed tar files."""
 
     kind = "webdataset"
@@ -91,7 +91,7 @@ class _Column:
         return f"column {self.name} ({'paths' if self.is_path else 'structs' if self.is_struct else 'bytes'})"
 
 
-class ParquetRows(Source):
+class ParquetRows(PictureSource):
     """Pictures named or held by the rows of Parquet files."""
 
     kind = "parquet"
@@ -175,7 +175,7 @@ def _names(opened: pq.ParquetFile, column: _Column, file: str) -> list[bytes]:
     return [(value or "").encode("utf-8") for value in values.to_pylist()]
 
 
-def open_source(given: str) -> Source:
+def open_source(given: str) -> PictureSource:
     """Open the pictures that `--input` names.
 
     Args:
@@ -193,7 +193,7 @@ def open_source(given: str) -> Source:
     return source
 
 
-def _open(given: str) -> Source:
+def _open(given: str) -> PictureSource:
     path = Path(given)
     if path.is_dir():
         return _open_any_folder(path)
@@ -209,7 +209,7 @@ def _open(given: str) -> Source:
     return open_list(path)
 
 
-def _open_any_folder(folder: Path) -> Source:
+def _open_any_folder(folder: Path) -> PictureSource:
     for suffix, opened in ((".tar", Archives), (".parquet", ParquetRows)):
         try:
             files = sorted(file for file in folder.iterdir() if file.suffix == suffix)

@@ -21,7 +21,7 @@ from l2caf.errors import DataError, RunError
 HASHED_AT_ONCE: Final = 1 << 16
 
 
-class Source(ABC):
+class PictureSource(ABC):
     """Pictures by number.
 
     Attributes:
@@ -75,7 +75,7 @@ class Source(ABC):
             yield b"".join(name + b"\0" for name in self.names.slice(start, HASHED_AT_ONCE).to_pylist())
 
 
-class Files(Source):
+class Files(PictureSource):
     """Picture files."""
 
     def __init__(self, kind: str, place: Path, base: Path, names: Sequence[bytes]) -> None:

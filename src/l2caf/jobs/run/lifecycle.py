@@ -18,7 +18,7 @@ import torch
 
 from l2caf.attention import Attention
 from l2caf.errors import RunError, StorageError
-from l2caf.jobs.run.inputs import Source
+from l2caf.jobs.run.inputs import PictureSource
 from l2caf.jobs.run.options import RunOptions, settings_of
 from l2caf.jobs.run.shards import FOLDER, FORMAT, SHARDS, all_failures, finished, n_shards, sweep, write_errors
 from l2caf.jobs.run.work import Explainer, Job, probe, write_shards
@@ -78,7 +78,7 @@ class Outcome:
 
 
 def run(
-    source: Source,
+    source: PictureSource,
     loaded: LoadedModel,
     folder: Path,
     options: RunOptions | None = None,

@@ -18,7 +18,7 @@ from l2caf import pictures, storage
 from l2caf.errors import DataError, RunError, StorageError
 from l2caf.extras import require
 from l2caf.jobs.run.archives import open_source
-from l2caf.jobs.run.inputs import Source
+from l2caf.jobs.run.inputs import PictureSource
 from l2caf.jobs.run.shards import FORMAT, all_failures, finished, readable, shard_file
 from l2caf.storage import JsonObject
 
@@ -145,7 +145,7 @@ class Results:
         return found
 
     @cached_property
-    def source(self) -> Source:
+    def source(self) -> PictureSource:
         """The pictures, where they still are; raises `DataError` or `RunError` where they are not."""
         source = open_source(self.manifest["given"])
         if source.digest() != self.manifest["inputs"]["digest"]:

@@ -20,7 +20,7 @@ from l2caf.attention import L2CAF, Attention
 from l2caf.attention.targets import resolve_targets
 from l2caf.data.feeding import Batch, Failure, fed
 from l2caf.errors import FeatureError, OutputError, RunError
-from l2caf.jobs.run.inputs import Source
+from l2caf.jobs.run.inputs import PictureSource
 from l2caf.jobs.run.options import RunOptions
 from l2caf.jobs.run.rows import Found, agreement_of, as_table, found_of, schema
 from l2caf.jobs.run.shards import batches_of, write_shard
@@ -44,7 +44,7 @@ class Job:
             run keeps its number.
     """
 
-    source: Source
+    source: PictureSource
     loaded: LoadedModel
     options: RunOptions
     folder: Path
