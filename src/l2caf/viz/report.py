@@ -229,4 +229,6 @@ def _gain(panel: Panel) -> str:
 
 
 def _duration(time_s: float) -> str:
-    return f"{time_s:.1f} s per map" if time_s >= 1 else f"{time_s * 1e3:.2g} ms per map"
+    if time_s >= 1:
+        return f"{time_s:.1f} s per map"
+    return f"{time_s * 1e3:.0f} ms per map" if time_s >= 0.01 else f"{time_s * 1e3:.2g} ms per map"
