@@ -36,13 +36,13 @@ class L2CAF:
         model: any vision network.
         layer: dotted name or module; `"input"` for the network's own input, where that already is a feature map;
             None for the last layer with a grid whose positions reach the output.
-        constraint: `"l2"`, `"l1"`, `"softmax"`, `"gaussian"`, a constraint such as `UnitL2(nonnegative=True)`, or one of
-            your own (`l2caf.problem.Constraint`), as an object or as `"package.module:name"`.
+        constraint: `"l2"`, `"l1"`, `"softmax"`, `"gaussian"`, a constraint such as `UnitL2(nonnegative=True)`, or one
+            of your own (`l2caf.problem.Constraint`), as an object or as `"package.module:name"`.
         objective: what calls with a target ask for: Eq. 2 as printed, or `ClassSpecific("mean")`. Calls without a
             target ask for Eq. 1. `Oblivious(top=5)` and `Similar()` take no target.
         solver: `"auto"` (exact where the tail allows it, else quasi-Newton), `"exact"`, `"quasi-newton"`,
-            `"descent"` (the paper's), the options of one: `QuasiNewton(...)`, `Descent(...)`, or any object with a method
-            `solve(problem, constraint, starts)`, also as `"package.module:name"`.
+            `"descent"` (the paper's), the options of one: `QuasiNewton(...)`, `Descent(...)`, or any object with
+            a method `solve(problem, constraint, starts)`, also as `"package.module:name"`.
         output: which part of the network's output to explain, where it is no tensor: index, key or function.
         layout: `"auto"`, the name of a layout, a layout, or a function from feature map to layout.
         call: which runs of a layer that runs several times in a pass (a Siamese trunk, time steps), or which of
