@@ -23,6 +23,7 @@ for line, text in {blocks!r}:
     exec(compile("\\n" * (line - 1) + text, {path!r}, "exec"), {{"__name__": "__main__"}})
 """
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FILE = re.compile(r"`((?:src|tests|docs|benchmarks|examples)/[\w./-]+)`")
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str]]:
@@ -106,6 +107,12 @@ def test_every_link_of_a_page_within_the_project_leads_to_a_file(page: Path) -> 
     links = [link.partition("#")[0] for link in LINK.findall(page.read_text(encoding="utf-8"))]
     missing = [link for link in links if link and "://" not in link and not (page.parent / link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = FILE.findall(page.read_text(encoding="utf-8"))
+    assert not [file for file in named if not (ROOT / file).exists()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -119,7 +119,7 @@ class L2CAF:
         """Explain a network that is cut open already, so that several methods share one pass of it.
 
         Args:
-            cut: by this or another explainer of the same network, still open.
+            cut: the cut of this or another explainer of the same network, still open.
             target: None, an int, a list, a tensor or a text such as `"top5"`; see `__call__`.
             objective: what to ask for instead of the explainer's own objective.
 

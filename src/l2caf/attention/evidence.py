@@ -21,7 +21,7 @@ class Evidence:
         iterations: steps of the search; 0 for closed forms.
         solver: the solver that found the filters, such as `exact`.
         unique: False where another filter is as good; None where that is not known.
-        spread: by how much the loss reached from the worst start exceeds `loss`; None where there was one start.
+        spread: the excess over `loss` of the loss reached from the worst start; None where there was one start.
         start: names of the starts that led to each filter, as an array of strings; None where there was one start.
     """
 

@@ -13,7 +13,7 @@ def table(rows: Sequence[Sequence[tuple[UInt8[np.ndarray, "h w 3"], str]]]) -> s
     """An HTML table of pictures, each with its caption below.
 
     Args:
-        rows: of pictures and captions; captions are escaped here.
+        rows: the pictures and captions of each input; captions are escaped here.
 
     Returns:
         A `<table>` that needs no other file.

@@ -35,7 +35,7 @@ class Question:
         joint: whether one filter was sought for all runs or frames together.
         fast: whether only the tail was replayed, rather than the whole network at every step.
         input_size: spatial size of the inputs in pixels; with time in frames before it where a filter spans a clip.
-        versions: of Python, torch and l2caf.
+        versions: the versions of Python, torch and l2caf.
     """
 
     layer: str

@@ -31,7 +31,7 @@ class FedByMap:
 
     Attributes:
         metric: the metric.
-        arguments: from a judged map to the arguments of the metric's `update`.
+        arguments: takes a judged map to the arguments of the metric's `update`.
     """
 
     metric: torchmetrics.Metric

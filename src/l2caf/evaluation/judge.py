@@ -51,7 +51,7 @@ def judge(
         folder: the folder that stage one wrote.
         rules: the protocols to judge boxes by.
         metrics: names of metrics of maps (`table.METRICS`), which take longest; none for boxes only.
-        nearest: from embeddings and k to the k nearest other rows of each row, such as
+        nearest: takes embeddings and k to the k nearest other rows of each row, such as
             `retrieval.search.nearest_others`; only needed where the network is an embedding.
         loaded: the network, for metrics that ask it again, such as faithfulness.
 

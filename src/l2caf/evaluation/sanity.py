@@ -34,9 +34,9 @@ class MapSimilarity:
     """How much of a method's maps is left after re-initialising layers.
 
     Attributes:
-        method: its name.
-        stage: what was last re-initialised.
-        seed: of the new weights.
+        method: the method's name.
+        stage: the layers that were re-initialised last.
+        seed: the seed of the new weights.
         rank: Spearman's rank correlation on the grid, mean over pictures, in [-1, 1].
         ssim: structural similarity of the maps resized to 112 x 112, mean over pictures.
     """
@@ -108,13 +108,13 @@ def sanity(  # noqa: PLR0913  (what a check is made of)
     """Compare maps of a network with those of the same network, layers of it drawn anew.
 
     Args:
-        model: in eval mode; copies of it are re-initialised.
+        model: the network in eval mode; copies of it are re-initialised.
         inputs: pictures (b, c, h, w).
         names: methods, as `methods` takes them; class-specific ones explain the trained network's first guess.
         mode: cumulative from the logits downwards, or one layer at a time.
         stages: which layers are drawn anew at each stage, in order; by default one at a time, all that can be. The
             paper's two are `ends`.
-        seeds: of the new weights.
+        seeds: the seeds of the new weights.
         keep: called with method, stage, seed and the maps (b, *grid); of the trained network with stage "".
 
     Returns:
@@ -147,8 +147,8 @@ def similarity(maps: Float[Tensor, "b h w"], others: Float[Tensor, "b h w"]) -> 
     """Mean rank correlation on the grid and mean structural similarity after resizing.
 
     Args:
-        maps: non-negative.
-        others: likewise; a map that is constant has no ranks and counts as uncorrelated.
+        maps: the maps, non-negative.
+        others: the maps to compare them with, non-negative. A constant map has no ranks and counts as uncorrelated.
 
     Returns:
         Rank correlation in [-1, 1] and SSIM in [-1, 1].

@@ -248,7 +248,7 @@ def as_markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
     Args:
         headings: one for each column.
-        rows: as many cells in each row.
+        rows: the cells of each row, one for each heading.
 
     Returns:
         The text, with a line for each row and a line break at its end.

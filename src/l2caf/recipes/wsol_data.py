@@ -40,7 +40,7 @@ class Trees:
 
     Attributes:
         train: tensors as the network takes them, randomly cropped and mirrored, and classes.
-        validation: likewise, nothing random.
+        validation: tensors as the network takes them, without random changes, and classes.
         classes: a name for each class.
     """
 
@@ -112,7 +112,7 @@ def read_trees(spec: str, card: ModelCard) -> Trees:
     """Training data by its folder.
 
     Args:
-        spec: as listed above.
+        spec: the data set's name and folder, as listed above.
         card: size, mean, deviation and fit of the network's input.
 
     Returns:

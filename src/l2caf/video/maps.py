@@ -15,7 +15,7 @@ def frame_maps(attention: Attention, size: Sequence[int], n_frames: int | None =
     """Make a map for each frame of every clip, of its first target.
 
     Args:
-        attention: with a filter per frame (b, t, k, *grid), or one filter over t x h x w.
+        attention: an attention with a filter per frame (b, t, k, *grid), or one filter over t x h x w.
         size: height and width of the maps.
         n_frames: how many frames a filter over t x h x w stands for; as many as its input by default.
 

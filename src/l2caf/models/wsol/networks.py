@@ -50,7 +50,7 @@ def build(name: str, *, num_classes: int | None = None, backbone: nn.Module | No
     """Make a network.
 
     Args:
-        name: such as `vgg16-adl`.
+        name: the network's name, such as `vgg16-adl`.
         num_classes: the number of logits; None for 1000, or 10 for digits.
         backbone: the network to cut the trunk from (`trunks.BACKBONES`). It is taken apart and cannot be used
             afterwards. None for random weights.
@@ -126,10 +126,10 @@ def parts(name: str) -> tuple[str, str]:
     """Architecture and training of a network.
 
     Args:
-        name: such as `vgg16-adl`.
+        name: the network's name, such as `vgg16-adl`.
 
     Returns:
-        Such as `("vgg16", "adl")`.
+        The two names, such as `("vgg16", "adl")`.
 
     Raises:
         ModelError: if there is no such network.
