@@ -34,7 +34,7 @@ from l2caf.data.sets import read_boxed
 from l2caf.errors import TargetError
 from l2caf.evaluation import InputFrame, boxes, iou
 from l2caf.evaluation.metrics import MaxBoxAcc, energy_inside
-from l2caf.evaluation.protocols import WsolEvaluation, wsol_map
+from l2caf.evaluation.wsolevaluation import WsolEvaluation, wsol_map
 from l2caf.goals import LinearGoal
 from l2caf.methods import CAM
 from l2caf.models import LoadedModel, ModelCard, load

@@ -28,7 +28,7 @@ class Brightness:
         return torch.full((1, 2, 2), float(index % 2)), index % 2
 
 
-def cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+def cross_entropy(model: nn.Module, batch: list[Tensor]) -> Tensor:
     return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 

@@ -7,7 +7,7 @@ import typer
 
 from l2caf.cli.options import Layer, Network, progress, with_network
 from l2caf.data.sets import read_boxed
-from l2caf.evaluation import DEFAULT_METRICS, PROTOCOLS
+from l2caf.evaluation import DEFAULT_METRICS, METRICS, PROTOCOLS
 from l2caf.evaluation.maps import MapOptions, Predictions, write_maps
 from l2caf.methods import methods as named_methods
 from l2caf.retrieval.search import nearest_others
@@ -60,6 +60,8 @@ def evaluate(
 
     rules = [PROTOCOLS[name] for name in (PROTOCOLS if protocols == "all" else protocols.split(","))]
     figures = [] if metrics == "none" else metrics.split(",")
+    for name in figures:
+        METRICS[name]  # raises for an unknown metric now rather than after the maps
     boxed = read_boxed(dataset)
     loaded = network()
     chosen = named_methods(methods.split(","), loaded.model, layer)

@@ -109,9 +109,9 @@ def as_markdown(evaluation: Evaluation) -> str:
     ]
     rows = {name: _cells(found) for name, found in evaluation.figures.items() if found}
     if rows:
-        columns = ["method", *next(iter(rows.values()))]
-        lines += ["", _line(columns), _line(["---"] * len(columns))]
-        lines += [_line([name, *cells.values()]) for name, cells in rows.items()]
+        headings = list(dict.fromkeys(heading for cells in rows.values() for heading in cells))
+        lines += ["", _line(["method", *headings]), _line(["---"] * (1 + len(headings)))]
+        lines += [_line([name, *(cells.get(heading, "") for heading in headings)]) for name, cells in rows.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -51,7 +51,7 @@ class ClipRecipe:
         validation = features_of("validation", self.lengths["validation"])
         ranking = loss_named("triplet")
 
-        def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        def loss(model: nn.Module, batch: list[Tensor]) -> Tensor:
             maps, labels = batch
             return ranking(model(maps), labels)
 

@@ -92,7 +92,7 @@ class RetrievalRecipe(PictureRecipe):
             sampler.epoch = epoch
             return list(sampler)
 
-        def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        def loss(model: nn.Module, batch: list[Tensor]) -> Tensor:
             inputs, labels = batch
             return ranking(model(inputs).float(), labels)
 

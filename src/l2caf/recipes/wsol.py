@@ -66,7 +66,7 @@ class LocalisationRecipe(PictureRecipe):
         return {"top1_error": 1 - right / len(items)}
 
 
-def _loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+def _loss(model: nn.Module, batch: list[Tensor]) -> Tensor:
     """Cross entropy, summed over the heads where there are two."""
     inputs, labels = batch
     heads = model(inputs, labels)
