@@ -11,21 +11,21 @@ from l2caf.methods.cams import GradCAM
 
 
 def test_every_method_of_the_table_gives_maps_of_classes_and_says_whether_it_needs_them() -> None:
-    model, x = networks.gap(), networks.pictures()
-    classes = torch.tensor([[2, 0], [5, 1], [3, 3]])
+    model, x = networks.gap(), networks.pictures()[:1]
+    classes = torch.tensor([[2, 0]])
     found = methods([name for name in METHODS if name != "acol"], model)
     asking = {name for name, method in found.items() if method.needs_class}
     assert asking == {"cam", "gradcam", "gradcam-abs", "l2caf-specific", "l2caf-mean", "l2caf-mean-nonnegative"}
     with L2CAF(model).cut(x) as cut:
         for name, method in found.items():
             maps = method(cut, classes)
-            assert maps.shape == (3, 2, 8, 8), name
+            assert maps.shape == (1, 2, 8, 8), name
             assert float(maps.min()) >= 0, name
             if name in asking:
                 with pytest.raises(TargetError):
                     method(cut, None)
             else:
-                assert torch.allclose(method(cut, None).expand(3, 2, 8, 8), maps), name
+                assert torch.allclose(method(cut, None).expand(1, 2, 8, 8), maps), name
         expected = L2CAF(model, objective=ClassSpecific("mean"), constraint=UnitL2(nonnegative=True)).on(cut, classes)
         assert torch.allclose(found["l2caf-mean-nonnegative"](cut, classes), expected.filter.abs(), atol=1e-5)
 
