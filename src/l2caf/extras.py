@@ -37,5 +37,11 @@ def require(module: str, *, extra: str) -> ModuleType:
         package = module.partition(".")[0]
         if error.name is not None and error.name.partition(".")[0] != package:
             raise  # the library is there; something that it needs itself is not, and its own message says what
-        name = INSTALLED_AS.get(package, package)
-        raise ExtraMissingError(f"{name} is not installed; install it with `pip install 'l2caf[{extra}]'`") from error
+        wanted: ExtraMissingError = missing(package, extra=extra)
+        raise wanted from error
+
+
+def missing(package: str, *, extra: str) -> ExtraMissingError:
+    """The error that says that a library, given by the name under which it is imported, needs an extra of l2caf."""
+    name = INSTALLED_AS.get(package, package)
+    return ExtraMissingError(f"{name} is not installed; install it with `pip install 'l2caf[{extra}]'`")

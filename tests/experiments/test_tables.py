@@ -11,6 +11,7 @@ from l2caf.data.sets import read_boxed
 from l2caf.errors import DataError, TrainingError
 from l2caf.experiments import tables
 from l2caf.experiments.tables import Column, Comparison, Table, TableEntry, TablePlan, TableRow, Trial, as_markdown
+from l2caf.progress import Report, silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,12 @@ def test_a_table_says_its_networks_and_columns_and_the_driver_does_the_rest(
 ) -> None:
     monkeypatch.setattr(tables, "DIGIT_SCENES", 2)
     said: set[str] = set()
-    rows = TOY.make("digits", tmp_path, TablePlan(seeds=(4, 5)), report=lambda what, *_: said.add(what))
+
+    def reports(what: str) -> Report:
+        said.add(what)
+        return silent
+
+    rows = TOY.make("digits", tmp_path, TablePlan(seeds=(4, 5)), report=reports)
     assert rows == [ToyRow("first", (2, 2)), ToyRow("second", (2, 2))]
     assert said == {"first-4", "first-5", "second-4", "second-5"}
     assert {folder.name for folder in (tmp_path / "maps").iterdir()} == said

@@ -5,17 +5,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from l2caf.errors import ExtraMissingError
 from l2caf.evaluation.table import JudgedMap
+from l2caf.extras import missing
 from l2caf.torchvision_compat import import_torchvision
 
 try:
     import_torchvision()  # torchmetrics imports it
     import torchmetrics
 except ImportError as error:
-    raise ExtraMissingError(
-        "localisation metrics need torchmetrics; install it with `pip install 'l2caf[localization]'`"
-    ) from error
+    raise missing("torchmetrics", extra="localization") from error
 
 
 class PictureMetric(torchmetrics.Metric):

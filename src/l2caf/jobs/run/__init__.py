@@ -3,9 +3,9 @@
 try:
     import pyarrow as pa  # noqa: F401
 except ImportError as error:
-    from l2caf.errors import ExtraMissingError
+    from l2caf.extras import missing
 
-    raise ExtraMissingError("whole data sets need pyarrow; install `pip install l2caf[scale]`") from error
+    raise missing("pyarrow", extra="scale") from error
 
 from l2caf.jobs.run.archives import open_source as open_source
 from l2caf.jobs.run.lifecycle import Local as Local

@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from l2caf.errors import ExtraMissingError, L2CAFError, RunError, StorageError
+from l2caf.errors import L2CAFError, RunError, StorageError
+from l2caf.extras import missing
 from l2caf.jobs.run.shards import shard_file
 from l2caf.jobs.run.work import Job, write_shards
 from l2caf.torchvision_compat import import_torchvision
@@ -21,8 +22,8 @@ from l2caf.torchvision_compat import import_torchvision
 try:
     import ray
     from ray import cloudpickle
-except ImportError as missing:
-    raise ExtraMissingError("Ray is not installed; install `pip install l2caf[ray]`") from missing
+except ImportError as error:
+    raise missing("ray", extra="ray") from error
 
 QUIET: Final[dict[str, Any]] = {"include_dashboard": False, "log_to_driver": False}
 
