@@ -129,8 +129,8 @@ def test_a_run_killed_at_twenty_random_points_ends_with_the_same_rows(
             return process.stdout.readline().strip()
 
         assert ask() == "ready"
-        while kills < 20 or results(folder).is_complete is False:
-            answer = ask(f"{generator.uniform(0, 0.5) if kills < 20 else 60}\n")
+        while kills < 20 or not (folder / "manifest.json").is_file() or not results(folder).is_complete:
+            answer = ask(f"{generator.uniform(0, 0.8) if kills < 20 else 60}\n")
             kills += answer == "killed"
             if answer == "done":
                 assert table(folder).equals(whole)
