@@ -43,7 +43,7 @@ class Panel:
         label: What the map explains.
         heatmap: The map (h, w) over the whole picture, in [0, 1], at any resolution; NaN counts as 0.
         loss: The loss under the map's filter; NaN for a map of another method, which has none.
-        uniform_loss: The loss under the uniform filter.
+        uniform_loss: The loss under the uniform filter; NaN for a map of another method, which has none.
         certificate: The certificate in one word.
         certificate_note: The sentence that explains the certificate.
         negative_share: The share of the filter's squared norm that is in negative weights, in [0, 1].
@@ -196,7 +196,7 @@ def _panel(panel: Panel, number: int, name: str, size: tuple[int, int], certific
         badges.append('<span class="mark">undecided</span>')
     elif panel.unique is False:
         badges.append('<span class="mark">not unique</span>')
-    figures = "" if math.isnan(panel.loss) else (  # of a method that solves no problem of ours
+    figures = "" if math.isnan(panel.uniform_loss) else (  # of a method that solves no problem of ours
         f"<dl><dt>loss</dt><dd class='own'>{four_digits(panel.loss)}</dd>"
         f"<dt>uniform filter</dt><dd>{four_digits(panel.uniform_loss)}</dd>{_meter(panel)}</dl><p>{_gain(panel)}</p>"
     )  # fmt: skip
