@@ -32,6 +32,10 @@ class LayerError(L2CAFError, ValueError):
     """The layer does not exist, has no grid to look at, or does not reach the output."""
 
 
+class LocalityWarning(UserWarning):
+    """The positions of a layer that the user named do not follow the picture."""
+
+
 class LayoutError(L2CAFError, ValueError):
     """Where space lies in a feature map cannot be told from its shape."""
 

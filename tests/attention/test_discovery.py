@@ -1,36 +1,52 @@
+from functools import partial
+
 import pytest
 import torch
 from tests.support import networks
 from torch import Tensor, nn
 
-from l2caf.attention.discovery import LayerInfo, list_calls, locate, resolve_layer
+from l2caf.attention.discovery import FoundCall, Listing, list_calls, resolve_layer
 from l2caf.errors import LayerError
-from l2caf.layouts import ChannelsFirst, Layout, LayoutFinder
+from l2caf.layouts import ChannelsFirst, Frames, Proposal, Row, proposals, spaces
 from l2caf.tail import Inputs
 
 ONE = Inputs((networks.pictures(1),))
-FIND = LayoutFinder((16, 16))
 
 
-def listed(model: nn.Module) -> list[LayerInfo]:
-    return [call.info for call in list_calls(model, ONE, FIND) if call.info is not None]
+def propose(features: Tensor) -> list[Proposal | Row]:
+    return list(proposals(features.shape, spaces(0, torch.Size((1, 3, 16, 16)))))
 
 
-def test_every_call_that_returns_a_grid_is_listed_in_the_order_of_finishing() -> None:
-    infos = listed(networks.gap())
-    assert [(info.name, info.grid) for info in infos] == [(name, (8, 8)) for name in ("0.0", "0.1", "0.2", "0")]
-    assert all(info.layout == ChannelsFirst() and info.shape == (8, 8, 8) for info in infos)
+listed = partial(list_calls, inputs=ONE, propose=propose)
+
+
+def names(listing: Listing) -> list[str]:
+    return [call.name for call in listing.calls]
+
+
+def test_every_call_that_may_return_a_map_is_listed_in_the_order_of_finishing() -> None:
+    listing = listed(networks.gap())
+    assert names(listing) == ["0.0", "0.1", "0.2", "0"]
+    assert all(call.candidates[0].shape == (1, 8, 8, 8) for call in listing.calls)
+    assert listing.is_convolution(ChannelsFirst(), (1, 8, 8, 8))
+    assert listing.is_convolution(Frames(ChannelsFirst(), 3, "axis"), (1, 3, 8, 8, 8))
+    assert not listing.is_convolution(ChannelsFirst(), (1, 8, 4, 4))
 
 
 def test_modules_that_return_what_they_were_given_hand_on_and_those_that_change_it_do_not() -> None:
     trunk = nn.Conv2d(3, 4, 3, 2, 1)
     model = nn.Sequential(trunk, nn.Dropout(), nn.ReLU(inplace=True), nn.Identity(), nn.Flatten()).eval()
-    assert [(info.name, info.hands_on) for info in listed(model)] == [
+    assert [(call.name, call.candidates[0].hands_on) for call in listed(model).calls] == [
         ("0", False),
         ("1", True),
         ("2", False),
         ("3", True),
     ]
+
+
+def test_of_a_large_map_only_some_features_are_kept_but_all_places() -> None:
+    call: FoundCall = listed(nn.Sequential(nn.Conv2d(3, 1200, 1), nn.AdaptiveAvgPool2d(1))).calls[0]
+    assert call.candidates[0].features[1].shape == (1, 300, 16, 16)
 
 
 class Twice(nn.Module):
@@ -53,31 +69,15 @@ class Pair(nn.Module):
         return {"first": torch.ones(len(x), 2), "map": self.conv(x)}
 
 
-def test_a_named_layer_is_located_in_each_of_its_runs_and_in_the_tensor_that_has_the_grid() -> None:
+def test_a_named_layer_is_listed_in_each_of_its_runs_with_the_tensor_that_may_be_a_map() -> None:
     model = Twice().eval()
-    infos = locate(model, "layer", model.layer, ONE, FIND)
-    assert [(info.call, info.part, info.grid) for info in infos] == [(0, 1, (8, 8)), (1, 1, (8, 8))]
-    assert [info.call for info in listed(model) if info.name == "layer"] == [0, 1]
-
-
-def test_a_layer_without_a_grid_or_that_does_not_run_is_refused_with_what_it_returns() -> None:
-    model = networks.gap()
-    with pytest.raises(LayerError, match=r"returns \[\(1, 6\)\]"):
-        locate(model, "3", model[3], ONE, FIND)  # type: ignore[index]
-    with pytest.raises(LayerError, match="does not run"):
-        locate(model, "x", nn.ReLU(), ONE, FIND)
-
-
-def test_a_layout_that_does_not_fit_some_maps_is_no_reason_to_stop() -> None:
-    class OnlyFour(ChannelsFirst):
-        def grid(self, features: Tensor) -> tuple[int, ...]:
-            return features.shape[2], features.shape[3]
-
-    def everywhere(_: Tensor) -> Layout:
-        return OnlyFour()
-
-    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Flatten(2), nn.AdaptiveAvgPool1d(1))
-    assert [call.info.name for call in list_calls(model, ONE, everywhere) if call.info] == ["0"]
+    listing = listed(model, of=model.layer)
+    assert [(call.name, call.number, [one.part for one in call.candidates]) for call in listing.calls] == [
+        ("layer", 0, [1]),
+        ("layer", 1, [1]),
+    ]
+    assert listing.shapes == {model.layer: [(1, 2), (1, 4, 8, 8)]}
+    assert [call.number for call in listed(model).calls if call.name == "layer"] == [0, 1]
 
 
 def test_a_layer_is_resolved_by_name_or_module_and_a_misspelt_one_gets_the_nearest() -> None:

@@ -2,16 +2,17 @@ import torch
 from tests.support import networks
 from torch import Tensor, nn
 
-from l2caf.attention.discovery import list_calls
+from l2caf.attention.locality import Survey, survey
 from l2caf.attention.reach import WINDOW, reaches, with_reach
-from l2caf.layouts import LayoutFinder
 from l2caf.tail import Inputs
 
 
+def survey_of(model: nn.Module, size: int = 16) -> Survey:
+    return survey(model, Inputs((networks.pictures(1, size),)))
+
+
 def reach_of(model: nn.Module, *, every: bool = True, size: int = 16) -> dict[str, float | None]:
-    one = Inputs((networks.pictures(1, size),))
-    calls = list_calls(model, one, LayoutFinder((size, size)))
-    infos = with_reach(model, one, lambda output: output, calls, every=every)
+    infos = with_reach(survey_of(model, size), lambda output: output, every=every)
     return {info.name + ("*" if info.is_default else ""): info.reach for info in infos}
 
 
@@ -51,14 +52,15 @@ def test_positions_without_features_count_where_the_output_looks_at_them() -> No
 def test_layers_before_the_window_are_examined_only_where_none_in_it_serves() -> None:
     pads = nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(WINDOW)))
     deep = networks.seeded(nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), pads, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    assert reach_of(deep, every=False)["0"] is None
+    assert "0" not in reach_of(deep, every=False)
     assert reach_of(deep)["0"] is not None
 
 
 def test_a_call_that_never_happens_reaches_nothing() -> None:
-    model, one = networks.gap(), Inputs((networks.pictures(1),))
-    info = list_calls(model, one, LayoutFinder((16, 16)))[0].info
+    surveyed = survey_of(networks.gap())
+    info = surveyed.info(surveyed.listing.calls[0])
     assert info is not None
-    layer = model[0][0]  # type: ignore[index]
-    shares = reaches(model, one, lambda output: output, {(layer, 0): info, (layer, 5): info})
+    layer = surveyed.listing.calls[0].module
+    wanted = {(layer, 0): info, (layer, 5): info}
+    shares = reaches(surveyed.model, surveyed.one, lambda output: output, wanted)
     assert shares == {(layer, 0): 1.0, (layer, 5): 0.0}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.support import networks
 
 from l2caf import L2CAF, Attention, Certificate
-from l2caf.attention import Evidence, Question
+from l2caf.attention import Evidence, Locality, Question
+from l2caf.attention.following import Verdict
 from l2caf.errors import DataError, StorageError
 
 
@@ -32,6 +33,7 @@ def attention_of(b: int, k: int, grid: tuple[int, ...], *, oblivious: bool, seed
             input_size=tuple(16 * n for n in grid),
         ),
         evidence=Evidence(
+            locality=Locality(0.98, 0.61, Verdict.FOLLOWS),
             certificate=np.array([[labels[(i + j) % len(labels)] for j in range(k)] for i in range(b)], dtype=object),
             residual=torch.rand(b, k, generator=generator).double(),
             undecided=torch.rand(b, k, generator=generator) < 0.5,

@@ -7,7 +7,7 @@ from tests.support.untouched import untouched
 from torch import Tensor, nn
 
 from l2caf import L2CAF
-from l2caf.layouts import infer_layout
+from l2caf.layouts import likeliest_layout
 from l2caf.torchvision_compat import import_torchvision
 
 
@@ -46,7 +46,7 @@ def test_video_networks_have_certified_filters_over_time_and_space(
     ],
 )
 def test_time_has_a_stride_of_its_own_and_depth_has_not(count: int, size: tuple[int, int, int], name: str) -> None:
-    layout = infer_layout((1, count, 96), size)
+    layout = likeliest_layout((1, count, 96), size)
     assert layout is not None
     assert layout.name == name
 

@@ -136,8 +136,8 @@ class L2CAF:
             goal = chosen.goal(tail.reference, targets)
             solved = solve(tail, goal, self.solver, constraint)
         undecided = goal.undecided(solved.solution.loss, solved.uniform_loss)
-        picture = next((tensor for tensor in cut.inputs.tensors() if tensor.dim() >= 3), None)
-        return attention_of(solved, undecided, tail, self._question(cut, chosen, constraint), targets, picture)
+        question = self._question(cut, chosen, constraint)
+        return attention_of(solved, undecided, replace(cut, tail=tail), question, targets)
 
     def _question(self, cut: Cut, objective: Objective, constraint: Constraint) -> Question:
         return Question(

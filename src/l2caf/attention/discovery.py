@@ -1,25 +1,31 @@
-"""Find the layers of a network that hold a spatial grid, by watching one forward pass.
+"""Find what a network's layers return, by watching one forward pass.
 
-Every module's output is shown to a function that knows where space is in a tensor (`l2caf.layouts`). No table of
-architectures is involved. Which of the layers found can be explained is for `reach` to measure.
+Every module's output is shown to a function that proposes where space may be in a tensor (`l2caf.layouts.propose`). No
+table of architectures is involved. Which of the tensors follow the picture is for `locality` to measure, which of
+the layers can be explained for `reach`.
 """
 
-import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from l2caf.errors import LayerError, LayoutError, nearest
+from l2caf.attention.following import Locality, Verdict
+from l2caf.errors import LayerError, nearest
 from l2caf.guard import Args, Kwargs, genuine_call, intercept, version_of
-from l2caf.layouts import FindLayout, Layout
+from l2caf.layouts import ChannelsFirst, Layout, Proposal, Row, Space
 from l2caf.tail import Inputs
 from l2caf.tail.script import tensors_in
 
 MIN_REACH: Final = 0.5  # positions that must reach the output
+SAMPLE: Final = 2**16  # elements of a map that are compared: of a larger one every so many channels
+
+CONVOLUTIONS: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+Propose = Callable[[Tensor], Sequence[Proposal | Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,8 @@ class LayerInfo:
         shape: shape of the feature map for one input.
         grid: sizes of its spatial axes.
         layout: where these axes are.
+        space: which axes of the inputs they lie on.
+        locality: how well its positions follow the picture.
         reach: share of positions whose weight moves the output, in [0, 1]; None where not examined.
         hands_on: the map is that of an earlier layer, unchanged.
         is_default: whether `layer=None` takes this one.
@@ -46,14 +54,56 @@ class LayerInfo:
     shape: tuple[int, ...]
     grid: tuple[int, ...]
     layout: Layout
+    space: Space
+    locality: Locality
     reach: float | None = None
     hands_on: bool = False
     is_default: bool = False
 
     @property
+    def is_candidate(self) -> bool:
+        """Whether it is a map of its own that may be the picture's."""
+        return not self.hands_on and self.locality.verdict is not Verdict.ELSEWHERE
+
+    @property
     def is_usable(self) -> bool:
-        """Whether a filter on it can say anything about the output."""
-        return not self.hands_on and self.reach is not None and self.reach >= MIN_REACH
+        """Whether a filter on it can say anything about the picture and the output."""
+        return self.is_candidate and self.reach is not None and self.reach >= MIN_REACH
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """One tensor that a module returned, which may be a map of the picture.
+
+    Attributes:
+        part: which tensor of the module's output.
+        shape: its shape in a pass of one input.
+        proposed: the layouts that it may have, at least one.
+        features: what of it is compared, by axis of the feature vectors; under None the vectors of a given layout.
+        hands_on: whether the module returned what it was given.
+    """
+
+    part: int
+    shape: tuple[int, ...]
+    proposed: Sequence[Proposal | Row]
+    features: dict[int | None, Tensor]
+    hands_on: bool = False
+
+    @classmethod
+    def of(cls, part: int, tensor: Tensor, proposed: Sequence[Proposal | Row], *, hands_on: bool) -> "Candidate":
+        """A tensor with its features kept."""
+        candidate = cls(part, tuple(tensor.shape), proposed, {}, hands_on)
+        for channels in {one.channels for one in proposed}:
+            candidate.features[channels] = candidate.sample(tensor, channels).float().clone()
+        return candidate
+
+    def sample(self, tensor: Tensor, channels: int | None) -> Tensor:
+        """What of a tensor is compared: all places, and so many of the features that a large map costs no more."""
+        given = self.proposed[0]
+        if channels is None and isinstance(given, Proposal):
+            tensor, channels = given.layout.vectors(tensor), 2
+        step = max(1, min(tensor.numel() // SAMPLE, tensor.shape[channels or 0]))
+        return tensor[(*(slice(None),) * (channels or 0), slice(None, None, step))]
 
 
 @dataclass(slots=True, eq=False)
@@ -64,68 +114,56 @@ class FoundCall:
         module: what was called.
         parent: the call from which it was made; None for the network's own.
         source: the last call that returned the very tensor that this one reads.
-        info: what is known of its output, if that has a grid.
+        name: the module's name; empty for the network.
+        number: which call of the module it is, from 0.
+        candidates: the tensors that it returned and that may be maps of the picture.
     """
 
     module: nn.Module
     parent: "FoundCall | None"
     source: "FoundCall | None"
-    info: LayerInfo | None = None
+    name: str = ""
+    number: int = 0
+    candidates: list[Candidate] = field(default_factory=list)
 
 
-def list_calls(model: nn.Module, inputs: Inputs, find_layout: FindLayout) -> list[FoundCall]:
-    """Every module call that returns a map with a grid.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What one forward pass showed.
+
+    Attributes:
+        calls: the calls that returned something that may be a map, in the order in which they finish.
+        shapes: the shapes of the tensors that each module last returned.
+        convolved: the grids of maps that convolutions returned.
+    """
+
+    calls: list[FoundCall]
+    shapes: dict[nn.Module, list[tuple[int, ...]]]
+    convolved: set[tuple[int, ...]]
+
+    def is_convolution(self, layout: Layout, shape: Sequence[int]) -> bool:
+        """Whether a map has the layout and the grid of a convolution's, which makes its positions certain."""
+        grid = tuple(shape[-2:] if layout.has_frames else shape[2:])
+        return layout.frame == ChannelsFirst() and grid in self.convolved
+
+
+def list_calls(model: nn.Module, inputs: Inputs, propose: Propose, *, of: nn.Module | None = None) -> Listing:
+    """Every module call that returns something that may be a map of the picture.
 
     Args:
         model: a borrowed network.
         inputs: one input (a batch of one).
-        find_layout: takes a module's output tensor to its layout, or None.
+        propose: takes a module's output tensor to the layouts that it may have.
+        of: the module whose calls are wanted; None for all within the network.
 
     Returns:
-        The calls, each with its `info`, in the order in which they finish.
+        The calls and what else was seen.
     """
     names = {module: name for name, module in reversed(list(model.named_modules()))}
-    listing = _Listing(names, find_layout, inputs.tensors()[0].shape[0])
+    listing = _Watch(names, propose, of)
     with torch.no_grad(), intercept(names, listing):
         inputs.call(model)
-    return listing.found
-
-
-def locate(model: nn.Module, name: str, module: nn.Module, inputs: Inputs, find_layout: FindLayout) -> list[LayerInfo]:
-    """Which tensor of a named layer holds the grid, and how, for each of its calls.
-
-    Args:
-        model: a borrowed network.
-        name: the layer's name, for messages.
-        module: the layer.
-        inputs: one input (a batch of one).
-        find_layout: takes a tensor to its layout, or None.
-
-    Returns:
-        The calls that return a grid, at least one.
-
-    Raises:
-        LayerError: if the layer never runs, or returns nothing with a grid of more than one position.
-    """
-    outputs: list[object] = []
-
-    def keep(called: nn.Module, args: Args, kwargs: Kwargs) -> Any:
-        outputs.append(genuine_call(called, args, kwargs))
-        return outputs[-1]
-
-    with torch.no_grad(), intercept({module}, keep):
-        inputs.call(model)
-    if not outputs:
-        raise LayerError(f"layer {name!r} does not run in a forward pass; choose one that does (`l2caf layers`)")
-    maps = [(number, next(_maps(output, find_layout), None)) for number, output in enumerate(outputs)]
-    calls = [found.info(name, module, number) for number, found in maps if found is not None]
-    if not calls:
-        shapes = [tuple(tensor.shape) for tensor in tensors_in(outputs[-1])]
-        raise LayerError(
-            f"layer {name!r} returns {shapes or type(outputs[-1]).__name__}, which has no spatial grid of more than "
-            "one position; choose another layer (`l2caf layers`) or say where space is with `layout=`"
-        )
-    return calls
+    return Listing(listing.found, listing.shapes, listing.convolved)
 
 
 def resolve_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
@@ -152,45 +190,17 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Mod
     raise LayerError(f"the given {type(layer).__name__} is not a module of this network; `l2caf layers` lists them")
 
 
-@dataclass(frozen=True, slots=True)
-class _Map:
-    """One tensor of a module's output that has a grid of more than one position."""
-
-    part: int
-    tensor: Tensor
-    layout: Layout
-    grid: tuple[int, ...]
-
-    def info(self, name: str, module: nn.Module, call: int, *, hands_on: bool = False) -> LayerInfo:
-        """What is known of it."""
-        shape = tuple(self.tensor.shape[1:])
-        kind = type(module).__name__
-        return LayerInfo(name, kind, call, self.part, shape, self.grid, self.layout, hands_on=hands_on)
-
-
-def _maps(output: object, find_layout: FindLayout) -> Iterator[_Map]:
-    """The tensors of an output that have a grid of more than one position."""
-    for part, tensor in enumerate(tensors_in(output)):
-        layout = find_layout(tensor) if tensor.is_floating_point() and tensor.dim() >= 3 else None
-        if layout is None:
-            continue
-        try:
-            grid = tuple(layout.grid(tensor))
-        except (LayoutError, IndexError):  # a layout that the user gave for all maps need not fit each of them
-            continue
-        if math.prod(grid) > 1:
-            yield _Map(part, tensor, layout, grid)
-
-
 @dataclass(slots=True)
-class _Listing:
-    """Answers every module call of one forward pass, and notes those that return a grid."""
+class _Watch:
+    """Answers every module call of one forward pass, and notes those that return something that may be a map."""
 
     names: dict[nn.Module, str]
-    find_layout: FindLayout
-    n_inputs: int
+    propose: Propose
+    of: nn.Module | None
     stack: list[FoundCall] = field(default_factory=list)
     found: list[FoundCall] = field(default_factory=list)
+    shapes: dict[nn.Module, list[tuple[int, ...]]] = field(default_factory=dict)
+    convolved: set[tuple[int, ...]] = field(default_factory=set)
     counts: dict[nn.Module, int] = field(default_factory=dict)
     made: dict[int, tuple[weakref.ref[Tensor], int, FoundCall]] = field(default_factory=dict)
 
@@ -198,12 +208,14 @@ class _Listing:
         read = next(iter(tensors_in((args, kwargs))), None)
         version = None if read is None else version_of(read)
         parent = self.stack[-1] if self.stack else None
-        call = FoundCall(module, parent, self._maker(read))
+        call = FoundCall(module, parent, self._maker(read), self.names.get(module, ""))
         self.stack.append(call)
         output = genuine_call(module, args, kwargs)
         self.stack.pop()
-        self.counts[module] = self.counts.get(module, -1) + 1
-        if parent is not None:
+        call.number = self.counts[module] = self.counts.get(module, -1) + 1
+        if isinstance(module, CONVOLUTIONS) and isinstance(output, Tensor):
+            self.convolved.add(tuple(output.shape[2:]))
+        if module is self.of or (self.of is None and parent is not None):
             self._examine(call, output, read if read is not None and version_of(read) == version else None)
         return output
 
@@ -214,16 +226,18 @@ class _Listing:
         return call if is_it else None
 
     def _examine(self, call: FoundCall, output: object, read: Tensor | None) -> None:
-        """Note the first map that holds the whole batch; `read` is what the call was given, if it left that alone."""
-        for found in _maps(output, self.find_layout):
-            if found.tensor.shape[0] != self.n_inputs * found.layout.rows_per_input:
+        """Note every tensor that may be a map; `read` is what the call was given, if it left that alone."""
+        tensors = tensors_in(output)
+        self.shapes[call.module] = [tuple(tensor.shape) for tensor in tensors]
+        for part, tensor in enumerate(tensors):
+            proposed = self.propose(tensor) if tensor.is_floating_point() and tensor.numel() else ()
+            if not proposed:
                 continue
-            hands_on = call.source is not None and read is not None and _hands_on(call.module, found.tensor, read)
-            number = self.counts[call.module]
-            call.info = found.info(self.names[call.module], call.module, number, hands_on=hands_on)
+            hands_on = call.source is not None and read is not None and _hands_on(call.module, tensor, read)
+            call.candidates.append(Candidate.of(part, tensor, proposed, hands_on=hands_on))
+            self.made[id(tensor)] = (weakref.ref(tensor), version_of(tensor), call)
+        if call.candidates:
             self.found.append(call)
-            self.made[id(found.tensor)] = (weakref.ref(found.tensor), version_of(found.tensor), call)
-            return
 
 
 def _hands_on(module: nn.Module, output: Tensor, read: Tensor) -> bool:

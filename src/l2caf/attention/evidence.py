@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from l2caf.attention.following import Locality
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -20,6 +22,7 @@ class Evidence:
         undecided: where the uniform filter does as well: the map carries no spatial information.
         iterations: steps of the search; 0 for closed forms.
         solver: the solver that found the filters, such as `exact`.
+        locality: how well the positions of the layer follow the picture.
         unique: False where another filter is as good; None where that is not known.
         spread: the excess over `loss` of the loss reached from the worst start; None where there was one start.
         start: names of the starts that led to each filter, as an array of strings; None where there was one start.
@@ -30,6 +33,7 @@ class Evidence:
     undecided: Bool[Tensor, "*maps"]
     iterations: Int[Tensor, "*maps"]
     solver: str
+    locality: Locality
     unique: Bool[Tensor, "*maps"] | None = None
     spread: Float[Tensor, "*maps"] | None = None
     start: Shaped[np.ndarray, "*maps"] | None = None

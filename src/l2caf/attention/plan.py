@@ -1,7 +1,8 @@
 """Find where to cut a network, once for inputs of one shape, and cut it open there.
 
     caf -> cut_open -> probe        one input that stands for all inputs of this shape
-                    -> discovery    which modules return a grid; `layouts` says where it lies
+                    -> discovery    which modules return what may be a map; `layouts` proposes where its grid lies
+                    -> locality     which of these follow the picture, and so where the grid lies
                     -> reach        which of these move the output, and which of them is the default
                     -> frames, tail in which order the batch holds frames, what runs again on a replay, what is kept
 
@@ -10,6 +11,7 @@ their values are, but not on which inputs came first: features that are dead in 
 of the others.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,23 +20,20 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from l2caf.attention.discovery import LayerInfo, list_calls, locate, resolve_layer
+from l2caf.attention.discovery import LayerInfo, resolve_layer
 from l2caf.attention.entrance import INPUT, Entrance
-from l2caf.attention.frames import frame_order, named_calls, named_frames, sees_volumes
+from l2caf.attention.following import Locality, Verdict
+from l2caf.attention.frames import frame_order, named_calls, named_frames
+from l2caf.attention.locality import Survey, nothing_follows, survey
 from l2caf.attention.probe import probe_of
-from l2caf.attention.reach import reaches, with_reach
-from l2caf.errors import FeatureError, LayerError, OutputError
-from l2caf.layouts import Layout, LayoutChoice, LayoutFinder, given_layout
-from l2caf.tail import Inputs, Keep, LayerCalls, Slots, Tail, cut, dependents, is_picture, prove_rows_apart
+from l2caf.attention.reach import later_in_doubt, reaches, with_reach
+from l2caf.errors import FeatureError, LayerError, LocalityWarning, OutputError
+from l2caf.layouts import Layout, LayoutChoice, Space
+from l2caf.tail import Inputs, Keep, LayerCalls, Slots, Tail, cut, dependents, prove_rows_apart
 from l2caf.tail.replay import ReadOutput
 
 HALF: Final = (torch.float16, torch.bfloat16)
 Shapes = tuple[torch.Size, ...]  # of the tensors that a network is called with, without the batch
-NOTHING_TO_LOOK_AT: Final = (
-    "no layer of this network has a spatial grid of more than one position that reaches the output, so "
-    "there is nothing to look at; name a layer with `layer=` (`l2caf layers` lists them all with the "
-    "reason), or say `layer='input'` where the input already is a feature map"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,8 @@ class Cut:
         calls: which runs of the layer, or which of the frames that it returns, the tail's inputs stand for, minor;
             None where there is only one, or one filter for all.
         input_size: spatial size of the inputs.
+        space: which axes of the inputs the grid lies on.
+        locality: how well the positions of the grid follow the picture.
     """
 
     layer: str
@@ -76,6 +77,13 @@ class Cut:
     inputs: Inputs
     calls: tuple[int, ...] | None
     input_size: tuple[int, ...]
+    space: Space
+    locality: Locality
+
+    def pictures(self) -> Tensor | None:
+        """The pictures among the inputs, channels before space; None where there is none."""
+        tensor = self.inputs.tensors()[self.space.part] if self.inputs.tensors() else None
+        return None if tensor is None or tensor.dim() < 3 else self.space.picture(tensor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,8 @@ class Plan:
         name: name of the layer.
         model: the network, or the network behind an `Entrance`.
         slots: which runs and frames of the layer, and where space is in them.
+        space: which axes of the inputs the grid lies on.
+        locality: how well its positions follow the picture.
         read: takes the network's output to (b, n).
         keep: the least that a replay needs of what ran before the layer; None to run the whole network instead. A
             batch that needs more gets more, for itself: its result does not depend on the batches before it.
@@ -94,6 +104,8 @@ class Plan:
     name: str
     model: nn.Module
     slots: Slots
+    space: Space
+    locality: Locality
     read: ReadOutput
     keep: Keep | None
 
@@ -116,10 +128,18 @@ class Plan:
         if tail.reference.dtype in HALF and not bool(torch.isfinite(tail.reference).all()):
             tail = tail.in_float32()
         self._check_values(tail)
+        return Cut(
+            self.name, tail, inputs, self.slots.numbers, self._input_size(tail, inputs), self.space, self.locality
+        )
+
+    def _input_size(self, tail: Tail, inputs: Inputs) -> tuple[int, ...]:
+        """Sizes in the inputs of what the grid covers; the grid's own where it covers no axes of theirs."""
+        if isinstance(self.model, Entrance) or not self.space.axes:
+            return tail.grid
+        shape = inputs.tensors()[self.space.part].shape
         frames = (tail.layout.n_frames,) if tail.layout.has_frames else ()
-        is_map = isinstance(self.model, Entrance)  # then the input has the size of the grid
-        size = tail.grid if is_map else (*frames, *inputs.spatial_size()[len(frames) - len(tail.grid) :])
-        return Cut(self.name, tail, inputs, self.slots.numbers, size)
+        sizes = tuple(shape[axis] for axis in self.space.axes)
+        return (*frames, *sizes[len(frames) - len(tail.grid) :])
 
     def _check_values(self, tail: Tail) -> None:
         """Refuse inputs whose features hold nothing to attend to."""
@@ -181,19 +201,26 @@ def find_plan(model: nn.Module, inputs: Inputs, options: CutOptions) -> Plan:
         The plan.
 
     Raises:
-        LayerError: if the layer does not exist, has no grid, or does not reach the output.
-        LayoutError: if space cannot be told from the inputs.
+        LayerError: if the layer does not exist, has no grid, or does not reach the output, or if none is named and no
+            layer follows the picture.
         TailError: if the network cannot be replayed.
     """
     try:
-        return _plan_on(model, probe_of(model, inputs, options.read), options)
-    except LayerError:
-        first = inputs.first()
-    return _plan_on(model, first, options)  # all may be dead on noise; where that is not why, this raises the same
+        plan = _plan_on(model, probe_of(model, inputs, options.read), options)
+    except LayerError:  # all may be dead on noise; where that is not why, the first input raises the same
+        plan = _plan_on(model, inputs.first(), options)
+    if plan.locality.verdict is Verdict.ELSEWHERE:
+        warnings.warn(
+            f"the map of layer {plan.name!r} ({plan.slots.layout.name}) is no map of the picture: {plan.locality}; "
+            "choose a layer that follows it (`l2caf layers`), or say where space is with `layout=`",
+            LocalityWarning,
+            stacklevel=2,
+        )
+    return plan
 
 
 def list_layers(model: nn.Module, inputs: Inputs, options: CutOptions) -> list[LayerInfo]:
-    """Every layer with a grid, with the reach that `find_plan` sees.
+    """Every layer that returns something like a map, with what `find_plan` sees of it.
 
     Args:
         model: a borrowed network.
@@ -205,8 +232,7 @@ def list_layers(model: nn.Module, inputs: Inputs, options: CutOptions) -> list[L
     """
     listed: list[LayerInfo] = []
     for one in (probe_of(model, inputs, options.read), inputs.first()):
-        calls = list_calls(model, one, _layout_finder(model, one, options.layout))
-        listed = with_reach(model, one, options.read, calls, every=True)
+        listed = _listed(survey(model, one, options.layout), options, every=True)
         if any(info.is_default for info in listed):
             break
     return listed
@@ -234,20 +260,51 @@ def _plan_on(model: nn.Module, one: Inputs, options: CutOptions) -> Plan:
         )
     slots = _slots(model, one, name, module, moving, options)
     keep = cut(model, one, slots, options.read).keep if options.fast else None
-    return Plan(name, model, slots, options.read, keep)
+    worst = max((info.locality for info in moving), key=lambda one: list(Verdict).index(one.verdict))
+    if isinstance(model, Entrance):  # the map is the input, so its positions are the input's
+        worst = Locality(1.0, 0.5, Verdict.FOLLOWS)
+    return Plan(name, model, slots, moving[0].space, worst, options.read, keep)
 
 
 def _runs(model: nn.Module, one: Inputs, options: CutOptions) -> tuple[list[LayerInfo], LayerInfo]:
     """The runs of the layer that return a grid, and the one whose shape they shall have to be explained together."""
-    find_layout = _layout_finder(model, one, options.layout)
     if options.layer is not None:
-        runs = locate(model, *resolve_layer(model, options.layer), one, find_layout)
+        runs = _named_runs(model, one, options)
         return runs, runs[-1]
-    listed = with_reach(model, one, options.read, list_calls(model, one, find_layout))
+    surveyed = survey(model, one, options.layout)
+    listed = _listed(surveyed, options)
     like = next((info for info in listed if info.is_default), None)
     if like is None:
-        raise LayerError(NOTHING_TO_LOOK_AT)
+        raise LayerError(nothing_follows(surveyed))
     return [info for info in listed if info.name == like.name], like
+
+
+def _named_runs(model: nn.Module, one: Inputs, options: CutOptions) -> list[LayerInfo]:
+    """The runs of a layer named by the user that return a grid."""
+    name, module = resolve_layer(model, options.layer or "")
+    surveyed = survey(model, one, options.layout, of=module)
+    calls = surveyed.listing.calls
+    if surveyed.can_draw and any(map(surveyed.is_in_doubt, calls)):
+        surveyed.draw()
+    runs = [info for call in calls if (info := surveyed.info(call)) is not None]
+    if runs:
+        return runs
+    shapes = surveyed.listing.shapes.get(module)
+    if shapes is None:
+        raise LayerError(f"layer {name!r} does not run in a forward pass; choose one that does (`l2caf layers`)")
+    raise LayerError(
+        f"layer {name!r} returns {shapes or 'no tensor'}, which has no spatial grid of more than one position; choose "
+        "another layer (`l2caf layers`) or say where space is with `layout=`"
+    )
+
+
+def _listed(surveyed: Survey, options: CutOptions, *, every: bool = False) -> list[LayerInfo]:
+    """The layers with their reach, after as many draws as it takes to be sure of the default one."""
+    listed = with_reach(surveyed, options.read, every=every)
+    if surveyed.can_draw and later_in_doubt(surveyed, listed):
+        surveyed.draw()
+        listed = with_reach(surveyed, options.read, every=every)
+    return listed
 
 
 def _slots(
@@ -264,13 +321,6 @@ def _slots(
     if len(layer.calls) > 1:
         layer = replace(layer, rerun=dependents(model, one, layer, partial(_changed, layout)))
     return Slots(layer, layout)
-
-
-def _layout_finder(model: nn.Module, one: Inputs, choice: LayoutChoice) -> LayoutFinder:
-    """What tells the layout of a map; a network without three-dimensional layers takes a clip apart into frames."""
-    shape = next((tuple(tensor.shape[1:]) for tensor in one.tensors() if is_picture(tensor)), ())
-    clip = shape if len(shape) == 4 and not sees_volumes(model) else None
-    return LayoutFinder(one.spatial_size(), clip, given_layout(choice))
 
 
 def _changed(layout: Layout, features: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """One input that stands for all inputs of its shape."""
 
+import itertools
 import math
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from l2caf.tail import Inputs, is_picture
+from l2caf.tail import Inputs
 from l2caf.tail.replay import ReadOutput
 
 PROBE_SEED: Final = 20200720  # any fixed number: the probe must be the same in every run
@@ -29,10 +30,11 @@ def probe_of(model: nn.Module, inputs: Inputs, read: ReadOutput) -> Inputs:
     """
     first = inputs.first()
     generator = torch.Generator().manual_seed(PROBE_SEED)
-    pictures = iter(filter(is_picture, inputs.tensors()))
+    pictures, numbers = {number: inputs.tensors()[number] for number in inputs.pictures()}, itertools.count()
 
     def noise(tensor: Tensor) -> Tensor:
-        return _noise(tensor, next(pictures), generator) if is_picture(tensor) else tensor
+        picture = pictures.get(next(numbers))
+        return tensor if picture is None else _noise(tensor, picture, generator)
 
     probe = first.map(noise)
     try:
@@ -47,5 +49,7 @@ def _noise(first: Tensor, batch: Tensor, generator: torch.Generator) -> Tensor:
     largest = float(batch.abs().amax())
     scale = 2.0 ** math.ceil(math.log2(largest)) if 1 < largest < math.inf else 1.0
     lowest = -scale if float(batch.amin()) < 0 else 0.0
+    if batch.dtype == torch.uint8:
+        lowest, scale = 0.0, 255.0
     values = torch.empty(first.shape).uniform_(lowest, scale, generator=generator)
     return torch.empty_like(first).copy_(values)

@@ -4,12 +4,12 @@ One pass puts a filter of ones on the map of each candidate and differentiates: 
 moves the output. In a transformer that reads its class token, the patch tokens after the last block are not reached;
 before a layer normalisation no token is, since scaling a token is undone there.
 
-The default layer is the last one of which at least half is reached. A module that merely hands on the map of an
-earlier one (dropout, an identity pooling, a permutation) does not count as a layer of its own, and a projection
-at the entrance of an attention module gives way to the map that the module reads.
+The default layer is the last one whose positions may be the picture's and of which at least half is reached. A module
+that merely hands on the map of an earlier one (dropout, an identity pooling, a permutation) does not count as a layer
+of its own, and a projection at the entrance of an attention module gives way to the map that the module reads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from l2caf.attention.discovery import FoundCall, LayerInfo
+from l2caf.attention.locality import Survey
 from l2caf.guard import Args, Kwargs, genuine_call, intercept
 from l2caf.tail import Inputs
 from l2caf.tail.replay import ReadOutput
@@ -28,30 +29,52 @@ REACHED_RTOL: Final = 1e-4  # |A_p . dA_p| against |A_p| |dA_p|: rounding gives 
 Run = tuple[nn.Module, int]  # a module, and which of its calls in a forward pass
 
 
-def with_reach(
-    model: nn.Module, inputs: Inputs, read: ReadOutput, calls: list[FoundCall], *, every: bool = False
-) -> list[LayerInfo]:
-    """What is known of some calls, with their reach, and with the default one marked.
+def with_reach(survey: Survey, read: ReadOutput, *, every: bool = False) -> list[LayerInfo]:
+    """What is known of the calls of a network, with their reach, and with the default one marked.
 
     Args:
-        model: a borrowed network.
-        inputs: one input (a batch of one).
+        survey: the calls and how well their maps follow the picture.
         read: takes the network's output to (b, n).
-        calls: what `list_calls` found.
-        every: examine the reach of all layers, not only of the last ones that are needed for the default.
+        every: examine all layers, not only the last ones that are needed for the default.
 
     Returns:
-        The layers; at most one is marked `is_default`, none if no layer with a grid reaches the output.
+        The layers that were examined and those of the default one's module; at most one is marked `is_default`, none
+        if no layer whose positions may be the picture's reaches the output.
     """
-    infos = {call: call.info for call in calls if call.info is not None}
+    calls = survey.listing.calls
+    infos: dict[FoundCall, LayerInfo] = {}
+    default: FoundCall | None = None
     for window in (len(calls),) if every else (WINDOW, len(calls)):
-        last = calls[-window:] if window else []
-        reached = reaches(model, inputs, read, {(call.module, infos[call].call): infos[call] for call in last})
-        infos |= {call: replace(infos[call], reach=reached[call.module, infos[call].call]) for call in last}
-        default = _default([call for call in calls if infos[call].is_usable])
+        last = {call: info for call in calls[-window:] if window and (info := survey.info(call)) is not None}
+        wanted = {(call.module, call.number): info for call, info in last.items() if every or info.is_candidate}
+        reached = reaches(survey.model, survey.one, read, wanted)
+        infos = {call: replace(info, reach=reached.get((call.module, call.number))) for call, info in last.items()}
+        default = _default([call for call, info in infos.items() if info.is_usable])
         if default is not None or len(last) == len(calls):
             break
+    if default is not None:
+        own = [call for call in calls if call.module is default.module and call not in infos]
+        infos = {call: info for call in own if (info := survey.info(call)) is not None} | infos
     return [replace(info, is_default=call is default) for call, info in infos.items()]
+
+
+def later_in_doubt(survey: Survey, infos: Sequence[LayerInfo]) -> bool:
+    """Whether another draw may change which layer is the default.
+
+    Args:
+        survey: the calls.
+        infos: what is known of them.
+
+    Returns:
+        Whether the default one's map, or that of a call that finishes later, is in doubt; without a default, any.
+    """
+    default = next((info for info in infos if info.is_default), None)
+    for call in reversed(survey.listing.calls):
+        if survey.is_in_doubt(call):
+            return True
+        if default is not None and (call.name, call.number) == (default.name, default.call):
+            return False
+    return False
 
 
 def reaches(model: nn.Module, inputs: Inputs, read: ReadOutput, wanted: Mapping[Run, LayerInfo]) -> dict[Run, float]:

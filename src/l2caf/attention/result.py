@@ -21,14 +21,15 @@ from torch import Tensor
 from l2caf import pictures, storage
 from l2caf.attention import notebook
 from l2caf.attention.evidence import Evidence, Trace
+from l2caf.attention.following import Locality, Verdict
+from l2caf.attention.plan import Cut
 from l2caf.attention.question import Question
 from l2caf.attention.solve import Solved
 from l2caf.errors import DataError, StorageError
 from l2caf.shapes import Flags, Targets
 from l2caf.solvers import Certificate
-from l2caf.tail import Tail
 
-FORMAT: Final = "l2caf.attention/2"
+FORMAT: Final = "l2caf.attention/3"
 TENSORS: Final = ("filter", "loss", "uniform_loss", "target", "output")
 EVIDENCE: Final = ("residual", "undecided", "iterations", "unique", "spread")
 
@@ -46,7 +47,7 @@ class Attention:
         output: (b, n), what the network said.
         question: what was asked of the network.
         evidence: how far each map can be trusted.
-        inputs: the network's first input tensor (b, ...), for drawing; not saved.
+        inputs: the pictures among the inputs (b, ...), for drawing; not saved.
         trace: the way of the filters, where the solver kept it; not saved.
     """
 
@@ -193,6 +194,7 @@ class Attention:
             "format": FORMAT,
             "question": asdict(self.question),
             "solver": self.evidence.solver,
+            "locality": self.evidence.locality.stored(),
             "certificate": labels.tolist(),
             "start": None if self.evidence.start is None else self.evidence.start.tolist(),
         }
@@ -226,6 +228,7 @@ class Attention:
             evidence = Evidence(
                 certificate=certify(np.array(manifest["certificate"])),
                 solver=manifest["solver"],
+                locality=Locality.read(manifest["locality"]),
                 start=None if manifest["start"] is None else np.array(manifest["start"]),
                 **{name: tensors.get(name) for name in EVIDENCE},  # type: ignore[arg-type]  # unique may be None
             )
@@ -238,22 +241,20 @@ class Attention:
             raise StorageError(f"{folder} is damaged and cannot be read: {error}") from error
 
 
-def attention_of(
-    solved: Solved, undecided: Flags, tail: Tail, question: Question, targets: Targets | None, inputs: Tensor | None
-) -> Attention:
+def attention_of(solved: Solved, undecided: Flags, cut: Cut, question: Question, targets: Targets | None) -> Attention:
     """The answer to a question, from what the solver found.
 
     Args:
         solved: m rows: inputs of the network major, then runs of the layer, targets minor.
         undecided: (m,), where the uniform filter does as well.
-        tail: the tail that was solved.
+        cut: the network, cut open, and the tail that was solved.
         question: what was asked.
         targets: (m / k, k) classes, alike for the runs of an input; None for maps of no class.
-        inputs: the network's first input tensor, for drawing.
 
     Returns:
         The attention.
     """
+    tail = cut.tail
     solution, runs = solved.solution, tail.n_calls
     b = tail.n_inputs // runs
     maps = (b, -1) if question.runs is None else (b, runs, len(solution.filters) // tail.n_inputs)
@@ -262,7 +263,10 @@ def attention_of(
         return values.reshape(maps)
 
     certificates = np.empty(len(solution.filters), dtype=object)
-    certificates[:] = solution.certificates
+    is_elsewhere = (
+        cut.locality.verdict is Verdict.ELSEWHERE
+    )  # nothing is proven of a picture that the map does not show
+    certificates[:] = [Certificate.ELSEWHERE if is_elsewhere else own for own in solution.certificates]
     axes = tuple(shaped(solution.loss).shape)
     evidence = Evidence(
         certificate=certificates.reshape(axes),
@@ -270,6 +274,7 @@ def attention_of(
         undecided=shaped(undecided),
         iterations=shaped(solution.iterations),
         solver=solution.solver + (" in float32" if tail.is_widened else ""),
+        locality=cut.locality,
         unique=None if solution.unique is None else shaped(solution.unique),
         spread=None if solution.spread is None else shaped(solution.spread),
         start=None if solution.start is None else np.array(solution.start).reshape(axes),
@@ -286,6 +291,6 @@ def attention_of(
         output=tail.reference[::runs],
         question=question,
         evidence=evidence,
-        inputs=inputs,
+        inputs=cut.pictures(),
         trace=trace,
     )

@@ -20,7 +20,10 @@ GROUPS: Final = {"data": "Data sets.", "reproduce": "The paper's figures and tab
 # function's module is imported when the command is run, and may import at its top whatever it needs.
 COMMANDS: Final = {
     "explain": ("explain:explain", "Show where a network looks, for pictures and folders of pictures."),
-    "layers": ("explain:layers", "List every layer with a spatial grid, what reaches the output, and the default."),
+    "layers": (
+        "explain:layers",
+        "List every layer with a spatial grid, whether it follows the picture and reaches the output, and the default.",
+    ),
     "models": ("explain:models", "List the networks that --model takes."),
     "demo": (
         "explain:demo",

@@ -102,15 +102,16 @@ def layers(
     model_arg: Arguments = None,
     size: Size = None,
 ) -> None:
-    """List every layer with a spatial grid, what reaches the output, and the default."""
+    """List every layer with a spatial grid, whether it follows the picture and reaches the output, and the default."""
     loaded = load(model, weights=weights, card=card_of(card, model_arg, size), pretrained=False)
     height, width = loaded.card.size or (224, 224)
-    table = Table("layer", "type", "grid", "layout", "reaches", "")
+    table = Table("layer", "type", "grid", "layout", "picture", "reaches", "")
     noise = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     for info in L2CAF(loaded.model).layers(noise):
         reach = "hands on" if info.hands_on else f"{info.reach or 0:.0%}"
         grid = "x".join(map(str, info.grid))
-        table.add_row(info.name, info.kind, grid, info.layout.name, reach, "default" if info.is_default else "")
+        default = "default" if info.is_default else ""
+        table.add_row(info.name, info.kind, grid, info.layout.name, str(info.locality), reach, default)
     Console().print(table)
 
 

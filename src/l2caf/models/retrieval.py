@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize as of_unit_length
 
 from l2caf.errors import ModelError
-from l2caf.layouts import ChannelsFirst, Layout, infer_layout
+from l2caf.layouts import ChannelsFirst, Layout, likeliest_layout
 from l2caf.models.embedded import DigitNet
 from l2caf.torchvision_compat import import_torchvision
 
@@ -86,7 +86,7 @@ def embedder_on(
     for trunk in _trunks_of(classifier.eval(), size):
         with torch.no_grad():
             features = trunk.eval()(torch.zeros(1, 3, *size))
-        layout = infer_layout(features.shape, size) if isinstance(features, Tensor) else None
+        layout = likeliest_layout(features.shape, size) if isinstance(features, Tensor) else None
         if layout is not None:
             channels = layout.vectors(features).shape[2]
             return Embedder(trunk, channels, dimensions, normalize=normalize, layout=layout).eval()
@@ -127,7 +127,7 @@ def _up_to_last_grid(classifier: nn.Module, size: tuple[int, int]) -> nn.Module:
     probe = fx.create_feature_extractor(classifier, nodes, suppress_diff_warning=True)
     with torch.no_grad():
         found = probe.eval()(torch.zeros(1, 3, *size))
-    grids = [name for name, value in found.items() if isinstance(value, Tensor) and infer_layout(value.shape, size)]
+    grids = [name for name, value in found.items() if isinstance(value, Tensor) and likeliest_layout(value.shape, size)]
     if not grids:
         raise ModelError(f"{type(classifier).__name__} has no grid of features before its head")
     return _Only(fx.create_feature_extractor(classifier, {grids[-1]: "grid"}, suppress_diff_warning=True))

@@ -17,9 +17,11 @@ class Certificate(Enum):
     STATIONARY = "no small change of the filter lowers the loss, but another filter elsewhere might"
     STOPPED = "the best filter met: the search ran out of iterations or of progress, and nothing is proven of it"
 
+    ELSEWHERE = "no map of the picture: the positions of the layer do not follow it, however well the filter was found"
+
     @property
     def label(self) -> str:
-        """One lower-case word: `global`, `stationary`, `stopped`."""
+        """One lower-case word: `global`, `stationary`, `stopped`, `elsewhere`."""
         return self.name.lower()
 
 

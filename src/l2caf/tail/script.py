@@ -66,20 +66,15 @@ class Inputs:
         b = tensors[0].shape[0]
         return self.map(lambda tensor: tensor[:1] if tensor.dim() and tensor.shape[0] == b else tensor)
 
-    def spatial_size(self) -> tuple[int, ...]:
-        """Sizes of the axes behind batch and channels.
+    def pictures(self) -> list[int]:
+        """Which of the tensors may hold pictures: floats, or bytes, with an axis behind batch and channels.
 
         Returns:
-            The sizes of the first picture among the inputs.
-
-        Raises:
-            LayoutError: if there is none.
+            Places in `tensors()`; where there are none, those of rows of floats (b, t).
         """
-        for tensor in self.tensors():
-            if is_picture(tensor):
-                return tuple(tensor.shape[2:])
-        shapes = [tuple(tensor.shape) for tensor in self.tensors()]
-        raise LayoutError(f"inputs of shapes {shapes} have no spatial axes; expected (b, c, ...), or say `layout=`")
+        tensors = self.tensors()
+        found = [number for number, tensor in enumerate(tensors) if is_picture(tensor)]
+        return found or [n for n, tensor in enumerate(tensors) if tensor.dim() == 2 and tensor.is_floating_point()]
 
     def call(self, model: Callable[..., Any]) -> Any:
         """What `model` returns for these arguments, or `until` within it; nothing runs after that.
@@ -104,8 +99,8 @@ class Inputs:
 
 
 def is_picture(tensor: Tensor) -> bool:
-    """Whether a tensor among a network's inputs has space: floats of shape (b, c, ...)."""
-    return tensor.dim() >= 3 and tensor.is_floating_point()
+    """Whether a tensor among a network's inputs may have space: floats, or bytes, of shape (b, c, ...)."""
+    return tensor.dim() >= 3 and (tensor.is_floating_point() or tensor.dtype == torch.uint8)
 
 
 class _Reached(Exception):  # noqa: N818  (it leaves the network early; nothing is wrong)

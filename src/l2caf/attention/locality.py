@@ -1,0 +1,333 @@
+"""Measure where space is in feature maps: draw parts of the picture anew, and look which positions move.
+
+Shapes propose layouts (`l2caf.layouts.propose`), responses decide between them (`following`, `tokens`). One input is
+passed once as it is and twice for every axis that may be space, with one half drawn anew, then the other; where that
+leaves a map in doubt, as often again; 10 passes at most. Nothing is assumed of the network but that a part of the
+picture changes the features of its own place more than it changes the others. That holds for trained and for random
+weights, for convolutions and for attention.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from l2caf.attention.discovery import Candidate, FoundCall, LayerInfo, Listing, list_calls
+from l2caf.attention.following import Following, Locality, Ratios, Verdict, following, log_ratios
+from l2caf.attention.frames import sees_volumes
+from l2caf.attention.tokens import Arrangement, arrangements
+from l2caf.errors import LayoutError
+from l2caf.guard import Args, Kwargs, genuine_call, intercept
+from l2caf.layouts import Layout, LayoutChoice, Proposal, Row, Space, given_layout, given_proposals, proposals, spaces
+from l2caf.tail import Inputs
+from l2caf.tail.script import tensors_in
+
+MAX_PASSES: Final = 10  # of one input, the unchanged one included
+DRAW_SEED: Final = 20071231  # any fixed number
+CONTRADICTED: Final = -3.0  # deviations below chance at which even a convolution's positions are elsewhere
+IN_DOUBT: Final = 2.0  # deviations above chance from which another draw may decide
+POOLED: Final = 16  # maps with rows of one length in which a grid is sought together
+
+Axis = tuple[int, int]  # a tensor of the inputs, and one of its axes
+Responses = dict[tuple[int | None, Axis], tuple[list[Tensor], list[Tensor]]]  # by feature axis; one a draw, each half
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One layout of one map, measured.
+
+    Attributes:
+        layout: the layout.
+        space: which axes of the inputs its grid lies on.
+        following: how well it follows the picture.
+        tries: how many layouts were looked at to find this one.
+        least: the area under the curve that each axis must have, beside being no chance.
+        is_certain: whether the shape alone makes it certain: a convolution's.
+        is_dark: whether nothing could move: the features are zero, or the network refused every changed input.
+    """
+
+    layout: Layout
+    space: Space
+    following: Following
+    tries: int = 1
+    least: float = 0.0
+    is_certain: bool = False
+    is_dark: bool = False
+
+    @property
+    def follows(self) -> bool:
+        """Whether the positions follow the picture."""
+        return self.following.passes(self.tries, self.least)
+
+    @property
+    def locality(self) -> Locality:
+        """What was measured."""
+        is_open = self.is_certain and (self.is_dark or (self.following.moves and self.following.total > CONTRADICTED))
+        verdict = Verdict.FOLLOWS if self.follows else Verdict.UNTOLD if is_open else Verdict.ELSEWHERE
+        return Locality(*self.following.locality, verdict)
+
+
+@dataclass(eq=False)
+class Survey:
+    """The maps of a network, measured as far as they are asked for.
+
+    Attributes:
+        model: a borrowed network.
+        one: one input (a batch of one).
+        listing: what the network returned for it.
+        spaces: what may be space in it.
+        draws: how often the halves were drawn anew.
+    """
+
+    model: nn.Module
+    one: Inputs
+    listing: Listing
+    spaces: Sequence[Space]
+    draws: int = 0
+    _responses: dict[Candidate, Responses] = field(default_factory=dict)
+    _arrangements: dict[Row, list[Arrangement]] = field(default_factory=dict)
+    _matches: dict[Candidate, Match | None] = field(default_factory=dict)
+
+    @property
+    def axes(self) -> list[Axis]:
+        """The axes of the inputs that are measured, as many as the passes allow."""
+        axes = [
+            (space.part, axis)
+            for space in self.spaces
+            for axis, size in zip(space.axes, space.sizes, strict=True)
+            if size > 1
+        ]
+        return list(dict.fromkeys(axes))[: (MAX_PASSES - 1) // 2]
+
+    @property
+    def can_draw(self) -> bool:
+        """Whether the passes allow another draw."""
+        return 1 + 2 * len(self.axes) * (self.draws + 1) <= MAX_PASSES
+
+    def draw(self) -> None:
+        """Draw the halves of every axis anew, and note how far all maps move."""
+        generator = torch.Generator().manual_seed(DRAW_SEED + self.draws)
+        runs = {(call.module, call.number): call for call in self.listing.calls}
+        for axis in self.axes:
+            for half in range(2):
+                changed = half_drawn_anew(self.one, axis, half, generator)
+                watch = _Moves(runs, self._responses, axis, half)
+                with (
+                    suppress(Exception),  # a network may refuse such a picture with whatever it likes: nothing is seen
+                    torch.no_grad(),
+                    intercept({module for module, _ in runs}, watch),
+                ):
+                    changed.call(self.model)
+        self.draws += 1
+        self._arrangements.clear()
+        self._matches.clear()
+
+    def info(self, call: FoundCall) -> LayerInfo | None:
+        """What is known of a call: of the tensor that it returned and that follows the picture best."""
+        matches = [(one, match) for one in call.candidates if (match := self._match(one)) is not None]
+        if not matches:
+            return None
+        ranks = list(Verdict)
+        candidate, match = min(matches, key=lambda one: ranks.index(one[1].locality.verdict))
+        return LayerInfo(
+            name=call.name,
+            kind=type(call.module).__name__,
+            call=call.number,
+            part=candidate.part,
+            shape=candidate.shape[1:],
+            grid=_grid(match.layout, candidate.shape),
+            layout=match.layout,
+            space=match.space,
+            locality=match.locality,
+            hands_on=candidate.hands_on,
+        )
+
+    def is_in_doubt(self, call: FoundCall) -> bool:
+        """Whether another draw may find that a call's map follows the picture."""
+        matches = [match for one in call.candidates if (match := self._match(one)) is not None]
+        return not any(one.follows for one in matches) and any(
+            one.is_certain or one.following.total > IN_DOUBT for one in matches
+        )
+
+    def _match(self, candidate: Candidate) -> Match | None:
+        """A tensor's layout: the first that follows the picture, or else a convolution's, or else the likeliest."""
+        if candidate not in self._matches:
+            best: Match | None = None
+            for match in self._tried(candidate):
+                best = match if best is None or match.follows or match.is_certain > best.is_certain else best
+                if match.follows:
+                    break
+            self._matches[candidate] = best
+        return self._matches[candidate]
+
+    def _tried(self, candidate: Candidate) -> Iterator[Match]:
+        for proposed in candidate.proposed:
+            ratios = self._ratios(candidate, proposed)
+            if isinstance(proposed, Proposal):
+                is_certain = self.listing.is_convolution(proposed.layout, candidate.shape)
+                statistic = following(ratios, _grid(proposed.layout, candidate.shape))
+                is_dark = not ratios or not any(bool(one.any()) for one in candidate.features.values())
+                yield Match(proposed.layout, proposed.space, statistic, is_certain=is_certain, is_dark=is_dark)
+                continue
+            for one in self._arranged(proposed):
+                yield Match(one.layout, proposed.space, one.following(ratios), one.tries, one.least)
+
+    def _arranged(self, row: Row) -> list[Arrangement]:
+        """The grids that rows of one length may hold, sought in several of the network's maps together."""
+        if row not in self._arrangements:
+            alike = [one for call in self.listing.calls for one in call.candidates if row in one.proposed]
+            step = -(-len(alike) // POOLED)
+            ratios = [self._ratios(one, row) for one in alike[::-step]]
+            self._arrangements[row] = arrangements(row, ratios)
+        return self._arrangements[row]
+
+    def _ratios(self, candidate: Candidate, proposed: Proposal | Row) -> dict[int, Ratios]:
+        """Log ratios of the responses of every position, or of every token of a row, by axis of the grid."""
+        responses = self._responses.get(candidate, {})
+        ratios = {}
+        for number, axis in enumerate(proposed.space.axes):
+            halves = responses.get((proposed.channels, (proposed.space.part, axis)))
+            if halves is not None and len(halves[0]) == len(halves[1]):
+                first, second = (np.stack([_positions(proposed, one) for one in half]) for half in halves)
+                ratios[number] = log_ratios(first, second)
+        return ratios
+
+
+def survey(model: nn.Module, one: Inputs, layout: LayoutChoice = "auto", *, of: nn.Module | None = None) -> Survey:
+    """What a network's layers return for one input, measured once.
+
+    Args:
+        model: a borrowed network.
+        one: one input (a batch of one).
+        layout: what the user says of where space is in the maps.
+        of: the layer that is wanted; None for all.
+
+    Returns:
+        The survey.
+
+    Raises:
+        LayoutError: if no tensor of the input may be a picture.
+    """
+    found = _spaces(model, one)
+    given = given_layout(layout)
+
+    def propose(features: Tensor) -> Sequence[Proposal | Row]:
+        if given is None:
+            return list(proposals(features.shape, found))
+        said = given(features)
+        return [] if said is None else given_proposals(said, features, found)
+
+    surveyed = Survey(model, one, list_calls(model, one, propose, of=of), found)
+    surveyed.draw()
+    return surveyed
+
+
+def _spaces(model: nn.Module, one: Inputs) -> list[Space]:
+    """What may be space in an input; of several tensors of one shape the first stands for all."""
+    tensors, numbers = one.tensors(), one.pictures()
+    if not numbers:
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        raise LayoutError(f"inputs of shapes {shapes} have no spatial axes; expected floats (b, c, ...)")
+    first = {tensors[number].shape: number for number in reversed(numbers)}
+    is_volume = sees_volumes(model)
+    return [space for shape, number in reversed(first.items()) for space in spaces(number, shape, is_volume=is_volume)]
+
+
+def nothing_follows(survey: Survey) -> str:
+    """The sentence about a network none of whose layers can be explained: what was tried, and what to do.
+
+    Args:
+        survey: the calls, all of them measured.
+
+    Returns:
+        The sentence.
+    """
+    infos = [info for call in survey.listing.calls if (info := survey.info(call)) is not None]
+    following = sum(info.locality.verdict is Verdict.FOLLOWS for info in infos)
+    inputs = [tuple(survey.one.tensors()[space.part].shape[1:]) for space in survey.spaces]
+    seen = (
+        f"parts of the input {' and '.join(map(str, dict.fromkeys(inputs)))} were drawn anew, and {following} of "
+        f"{len(infos)} feature maps moved where it changed"
+    )
+    return (
+        "no layer of this network has a spatial grid of more than one position that follows the picture and reaches "
+        f"the output, so there is nothing to look at: {seen}; name a layer with `layer=` (`l2caf layers` lists them "
+        "all with the reason), or say `layer='input'` where the input already is a feature map"
+    )
+
+
+def half_drawn_anew(one: Inputs, axis: Axis, half: int, generator: torch.Generator) -> Inputs:
+    """An input with one half along an axis of a tensor drawn anew, and of all tensors of the same shape.
+
+    Args:
+        one: the input.
+        axis: which tensor, and which of its axes.
+        half: 0 for the first half, 1 for the second; what lies in the middle of an odd axis stays.
+        generator: what draws the numbers, from the tensor's own values, so that they are such as the network takes.
+
+    Returns:
+        Another input.
+    """
+    part, along = axis
+    like = one.tensors()[part]
+
+    def changed(tensor: Tensor) -> Tensor:
+        if tensor.shape != like.shape or tensor.dtype != like.dtype:
+            return tensor
+        size = tensor.shape[along]
+        place = slice(0, size // 2) if half == 0 else slice(size - size // 2, size)
+        drawn = tensor.clone()
+        part_of_it = drawn[(*(slice(None),) * along, place)]
+        places = torch.randint(tensor.numel(), part_of_it.shape, generator=generator).to(tensor.device)
+        values = tensor.flatten()[places]
+        is_constant = torch.equal(values, part_of_it)
+        part_of_it.copy_(
+            torch.rand(values.shape, generator=generator) + tensor.flatten()[0].cpu() if is_constant else values
+        )
+        return drawn
+
+    return one.map(changed)
+
+
+@dataclass(slots=True)
+class _Moves:
+    """Answers the module calls of a pass of a changed input, and notes how far the features of each place moved."""
+
+    runs: dict[tuple[nn.Module, int], FoundCall]
+    responses: dict[Candidate, Responses]
+    axis: Axis
+    half: int
+    counts: dict[nn.Module, int] = field(default_factory=dict)
+
+    def __call__(self, module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
+        output = genuine_call(module, args, kwargs)
+        count = self.counts[module] = self.counts.get(module, -1) + 1
+        call = self.runs.get((module, count))
+        if call is not None:
+            tensors = tensors_in(output)
+            for candidate in call.candidates:
+                if candidate.part < len(tensors) and tuple(tensors[candidate.part].shape) == candidate.shape:
+                    self._note(candidate, tensors[candidate.part])
+        return output
+
+    def _note(self, candidate: Candidate, tensor: Tensor) -> None:
+        of = self.responses.setdefault(candidate, {})
+        for channels, features in candidate.features.items():
+            moved = candidate.sample(tensor, channels).float() - features
+            response = moved.norm(dim=-1 if channels is None else channels, keepdim=True)
+            of.setdefault((channels, self.axis), ([], []))[self.half].append(response.cpu())
+
+
+def _positions(proposed: Proposal | Row, response: Tensor) -> np.ndarray:
+    """The responses of the positions of a layout, or of all tokens of a row."""
+    if isinstance(proposed, Proposal) and proposed.channels is not None:
+        response = proposed.layout.vectors(response)
+    return response.flatten().numpy()
+
+
+def _grid(layout: Layout, shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(layout.grid(torch.empty(shape, device="meta")))
