@@ -29,6 +29,7 @@ from l2caf.torchvision_compat import import_torchvision
 
 NETWORKS: Final = ("resnet50", "googlenet", "densenet161", "mobilenet_v2")
 FORWARD: Final = "forward"
+FIRST: Final = "L2-CAF, first call"  # finds where to cut and whether the layer follows the picture, once for a shape
 OURS: Final = ("L2-CAF oblivious", "L2-CAF specific", "L2-CAF top-5")
 PEERS: Final = ("captum LayerGradCam", "torchcam GradCAM", "pytorch-grad-cam GradCAM")
 DESCENT: Final = "the paper's descent, fast form"
@@ -74,6 +75,7 @@ def methods(case: Case) -> dict[str, Callable[[], object]]:
         OURS[0]: lambda: caf(case.inputs),
         OURS[1]: lambda: caf(case.inputs, "top1"),
         OURS[2]: lambda: caf(case.inputs, "top5"),
+        FIRST: lambda: L2CAF(case.model)(case.inputs),
         "l2caf GradCAM": lambda: own(case.inputs, "top1"),
         PEERS[0]: partial(_captum, case, classes),
         PEERS[1]: partial(_torchcam, case, classes),

@@ -46,7 +46,7 @@ def test_modules_that_return_what_they_were_given_hand_on_and_those_that_change_
 
 def test_of_a_large_map_only_some_features_are_kept_but_all_places() -> None:
     call: FoundCall = listed(nn.Sequential(nn.Conv2d(3, 1200, 1), nn.AdaptiveAvgPool2d(1))).calls[0]
-    assert call.candidates[0].features[1].shape == (1, 300, 16, 16)
+    assert call.candidates[0].features[1].shape == (1, 134, 16, 16)
 
 
 class Twice(nn.Module):

@@ -7,7 +7,6 @@ from tests.support.untouched import untouched
 from torch import Tensor, nn
 
 from l2caf import L2CAF
-from l2caf.layouts import likeliest_layout
 from l2caf.torchvision_compat import import_torchvision
 
 
@@ -34,21 +33,6 @@ def test_video_networks_have_certified_filters_over_time_and_space(
         assert attention.question.input_size == size
         assert attention.certificate[0][0].label == "global"
         assert attention.heatmap().shape == (1, 1, *size)
-
-
-@pytest.mark.parametrize(
-    ("count", "size", "name"),
-    [
-        (393, (16, 224, 224), "tokens 8x7x7, 1 prefix"),
-        (1568, (16, 224, 224), "tokens 8x14x14, 0 prefix"),
-        (1569, (8, 224, 224), "tokens 8x14x14, 1 prefix"),
-        (217, (96, 96, 96), "tokens 6x6x6, 1 prefix"),
-    ],
-)
-def test_time_has_a_stride_of_its_own_and_depth_has_not(count: int, size: tuple[int, int, int], name: str) -> None:
-    layout = likeliest_layout((1, count, 96), size)
-    assert layout is not None
-    assert layout.name == name
 
 
 class VolumeClassifier(nn.Module):

@@ -93,8 +93,9 @@ def test_the_first_of_a_batch_is_taken_from_every_tensor_with_a_row_for_each_inp
             Inputs(nothing).first()
 
 
-def test_space_is_behind_batch_and_channels_of_the_first_picture() -> None:
-    assert Inputs((torch.zeros(2, 5), torch.zeros(2, 3, 4, 6))).spatial_size() == (4, 6)
-    assert not is_picture(torch.zeros(2, 3, 4, dtype=torch.long))
-    with pytest.raises(LayoutError, match="no spatial axes"):
-        Inputs((torch.zeros(2, 5),)).spatial_size()
+def test_pictures_are_floats_or_bytes_with_an_axis_behind_channels_or_rows_of_floats_where_there_are_none() -> None:
+    rows, picture = torch.zeros(2, 5), torch.zeros(2, 3, 4, 6)
+    assert Inputs((rows, picture, picture.to(torch.uint8), picture.long())).pictures() == [1, 2]
+    assert Inputs((rows, rows.long())).pictures() == [0]
+    assert Inputs((rows.long(),)).pictures() == []
+    assert not is_picture(rows)

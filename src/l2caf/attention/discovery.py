@@ -21,7 +21,7 @@ from l2caf.tail import Inputs
 from l2caf.tail.script import tensors_in
 
 MIN_REACH: Final = 0.5  # positions that must reach the output
-SAMPLE: Final = 2**16  # elements of a map that are compared: of a larger one every so many channels
+SAMPLE: Final = 2**15  # elements of a map that are compared: of a larger one every so many channels
 
 CONVOLUTIONS: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 

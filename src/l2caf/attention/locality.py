@@ -173,8 +173,12 @@ class Survey:
                 is_dark = not ratios or not any(bool(one.any()) for one in candidate.features.values())
                 yield Match(proposed.layout, proposed.space, statistic, is_certain=is_certain, is_dark=is_dark)
                 continue
-            for one in self._arranged(proposed):
-                yield Match(one.layout, proposed.space, one.following(ratios), one.tries, one.least)
+            arranged = (
+                Match(one.layout, proposed.space, one.following(ratios), one.tries, one.least)
+                for one in self._arranged(proposed)
+            )
+            # Several grids may fit a row in part; `sorted` keeps the usual ones first where none follows.
+            yield from sorted(arranged, key=lambda match: -match.following.total if match.follows else 0)
 
     def _arranged(self, row: Row) -> list[Arrangement]:
         """The grids that rows of one length may hold, sought in several of the network's maps together."""
@@ -318,7 +322,7 @@ class _Moves:
         of = self.responses.setdefault(candidate, {})
         for channels, features in candidate.features.items():
             moved = candidate.sample(tensor, channels).float() - features
-            response = moved.norm(dim=-1 if channels is None else channels, keepdim=True)
+            response = moved.abs_().sum(dim=-1 if channels is None else channels, keepdim=True)
             of.setdefault((channels, self.axis), ([], []))[self.half].append(response.cpu())
 
 
