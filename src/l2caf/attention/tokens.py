@@ -98,7 +98,10 @@ def _placed(
     """Every grid, in every order, where in the row it fits best: how well, the grid, and the number of places."""
     first = 1 if row.frames else 0  # the axis of the grid of which tokens are the first
     axes = {axis for each in ratios for axis in each if axis >= first}
-    ranks = {axis - first: sum(_ranks(row, each[axis]) for each in ratios if axis in each) for axis in sorted(axes)}
+    ranks = {
+        axis - first: np.sum([_ranks(row, each[axis]) for each in ratios if axis in each], axis=0)
+        for axis in sorted(axes)
+    }
     for sizes in grids:
         spare = row.count - math.prod(sizes)
         for order in _orders(sizes):
@@ -115,8 +118,8 @@ def _placed(
 
 def _orders(sizes: Sequence[int]) -> list[tuple[int, ...]]:
     """Row-major and, where they differ, column-major or all instants of a place side by side."""
-    orders = {1: [(0,)], 2: [(0, 1), (1, 0)], 3: [(0, 1, 2), (1, 2, 0)]}[len(sizes)]
-    return orders if sum(size > 1 for size in sizes) > 1 else orders[:1]
+    plain = tuple(range(len(sizes)))
+    return [plain, (*plain[1:], 0)] if sum(size > 1 for size in sizes) > 1 else [plain]
 
 
 def _ranks(row: Row, values: Ratios) -> Float[np.ndarray, " n"]:
