@@ -7,6 +7,7 @@ picture changes the features of its own place more than it changes the others. T
 weights, for convolutions and for attention.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -154,31 +155,26 @@ class Survey:
         )
 
     def _match(self, candidate: Candidate) -> Match | None:
-        """A tensor's layout: the first that follows the picture, or else a convolution's, or else the likeliest."""
+        """A tensor's layout: one that follows the picture, or else a convolution's, or else the likeliest."""
         if candidate not in self._matches:
-            best: Match | None = None
-            for match in self._tried(candidate):
-                best = match if best is None or match.follows or match.is_certain > best.is_certain else best
-                if match.follows:
-                    break
-            self._matches[candidate] = best
+            self._matches[candidate] = max(self._tried(candidate), key=_rank, default=None)
         return self._matches[candidate]
 
     def _tried(self, candidate: Candidate) -> Iterator[Match]:
+        """Its layouts, up to the first whose axes follow; of grids in a row, which may fit in part, all."""
         for proposed in candidate.proposed:
             ratios = self._ratios(candidate, proposed)
-            if isinstance(proposed, Proposal):
-                is_certain = self.listing.is_convolution(proposed.layout, candidate.shape)
-                statistic = following(ratios, _grid(proposed.layout, candidate.shape))
-                is_dark = not ratios or not any(bool(one.any()) for one in candidate.features.values())
-                yield Match(proposed.layout, proposed.space, statistic, is_certain=is_certain, is_dark=is_dark)
+            if isinstance(proposed, Row):
+                for one in self._arranged(proposed):
+                    yield Match(one.layout, proposed.space, one.following(ratios), one.tries, one.least)
                 continue
-            arranged = (
-                Match(one.layout, proposed.space, one.following(ratios), one.tries, one.least)
-                for one in self._arranged(proposed)
-            )
-            # Several grids may fit a row in part; `sorted` keeps the usual ones first where none follows.
-            yield from sorted(arranged, key=lambda match: -match.following.total if match.follows else 0)
+            is_certain = self.listing.is_convolution(proposed.layout, candidate.shape)
+            is_dark = not ratios or not any(bool(one.any()) for one in candidate.features.values())
+            statistic = following(ratios, _grid(proposed.layout, candidate.shape))
+            match = Match(proposed.layout, proposed.space, statistic, is_certain=is_certain, is_dark=is_dark)
+            yield match
+            if match.follows:
+                return
 
     def _arranged(self, row: Row) -> list[Arrangement]:
         """The grids that rows of one length may hold, sought in several of the network's maps together."""
@@ -324,6 +320,11 @@ class _Moves:
             moved = candidate.sample(tensor, channels).float() - features
             response = moved.abs_().sum(dim=-1 if channels is None else channels, keepdim=True)
             of.setdefault((channels, self.axis), ([], []))[self.half].append(response.cpu())
+
+
+def _rank(match: Match) -> tuple[float, bool]:
+    """How much speaks for a layout of a map."""
+    return match.following.total if match.follows else -math.inf, match.is_certain
 
 
 def _positions(proposed: Proposal | Row, response: Tensor) -> np.ndarray:
