@@ -35,9 +35,10 @@ CHANCE: Final = 0.005  # of the orders of the same vectors may do as well
 ORDERS: Final = 999  # random orders that are tried
 FEW: Final = 6  # so few positions have so few orders that all of them are tried
 AGREEMENT: Final = 0.5  # the correlation that so few positions must reach
+ENOUGH: Final = 5  # positions along an axis for a shift to be seen
 OFF: Final = 0.75  # strides of convolutions move a map by up to half a position; a wrong prefix moves it by one
 ROUNDING: Final = 64  # so many last digits of a feature are noise
-LEAST: Final = 0.25  # the least agreement of maps of many positions that follow the picture; most have 0.4 to 1.0
+LEAST: Final = 0.2  # the least agreement of maps of many positions that follow the picture; most have 0.4 to 1.0
 ALIKE: Final = 0.98  # share of their movement that all vectors have in common in a network that mixes evenly
 
 
@@ -62,14 +63,19 @@ class Axis:
     spread: float
 
     @property
+    def is_hopeless(self) -> bool:
+        """Whether more draws will not find an order, either."""
+        return self.agreement + 4 * self.spread < LEAST
+
+    @property
     def is_open(self) -> bool:
         """Whether the positions are too few, and move too much alike, for their order to show."""
         return self.alike > ALIKE and self.agreement + 2 * self.spread > LEAST
 
     @property
     def is_followed(self) -> bool:
-        """Whether the order of the positions is not by chance."""
-        return self.chance <= CHANCE and self.agreement > 0
+        """Whether the order of the positions is not by chance, and is the picture's rather than like it."""
+        return self.chance <= CHANCE and self.agreement > LEAST
 
     def __str__(self) -> str:
         return (
@@ -131,7 +137,7 @@ def judge(
         if not any(movement.is_seen for movement in movements):
             return _unmoved(answer, tuple(size), generator)
         found = tuple(movement.judged(generator) for movement in movements)
-        if all(axis.is_followed for axis in found):
+        if all(axis.is_followed for axis in found) or any(axis.is_hopeless for axis in found):
             break
     return _verdict(found)
 
@@ -223,7 +229,7 @@ class _Movement:
         near = _centred(-distance)
         scale = float(own.norm() * near.norm())
         if scale == 0:
-            return Axis(self.n, 0.0, 1.0, 0.0, alike, 0.0)
+            return Axis(self.n, 0.0, 1.0, 0.0, alike, 1.0)
         agreement = float((own * near).sum()) / scale
         others = _of_other_orders(own, near, self.places, generator) / scale
         if len(own) <= FEW:  # so few orders that many are as good by chance: it must be the best, and clearly good
@@ -236,6 +242,8 @@ class _Movement:
     def _shift(self, own: Tensor) -> float:
         """Where, beside the strip, the movement is largest."""
         by_place = own.new_zeros(self.n, own.shape[1]).index_add_(0, self.places, own) / (len(own) / self.n)
+        if self.n < ENOUGH:  # a row off is then so much that the order is lost
+            return 0.0
         profile = {}
         for shift in range(-3, 4):
             there = [(j, strip + shift) for j, strip in enumerate(self.strips) if 0 <= strip + shift < self.n]

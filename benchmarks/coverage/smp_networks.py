@@ -9,19 +9,10 @@ from torch import Tensor, nn
 from benchmarks.coverage.subject import Subject
 from l2caf.torchvision_compat import import_torchvision
 
-DECODERS: Final = [
-    "Unet",
-    "UnetPlusPlus",
-    "FPN",
-    "PSPNet",
-    "DeepLabV3",
-    "DeepLabV3Plus",
-    "Linknet",
-    "MAnet",
-    "PAN",
-    "UPerNet",
+DECODERS: Final = (
+    "Unet", "UnetPlusPlus", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "Linknet", "MAnet", "PAN", "UPerNet",
     "Segformer",
-]
+)  # fmt: skip
 
 
 def subjects() -> Iterator[Subject]:

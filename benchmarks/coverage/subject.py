@@ -52,9 +52,11 @@ class Subject:
         return torch.randn(n, *self.size, generator=torch.Generator().manual_seed(2))
 
     def network(self) -> nn.Module:
-        """The network with weights from a fixed seed, in eval mode.
+        """Build it with weights from a fixed seed.
 
-        What its library initialises to zero is made random too: a network that says nothing has nothing to look at.
+        Returns:
+            The network in eval mode. What its library initialises to zero is made random too: a network that says
+            nothing has nothing to look at.
         """
         torch.manual_seed(0)
         model = self.build()

@@ -1,7 +1,7 @@
 """Architectures of Hugging Face transformers, as wide as they are published, with fewer blocks and no downloads.
 
-Widths, heads, patches and pictures are those of the configuration that is named in the name, or of the default one; what
-follows the picture no more (vocabularies, decoders) is smaller.
+Widths, heads, patches and pictures are those of the published configurations; what does not follow the picture any more
+(vocabularies, decoders) is smaller.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ IMAGE_TOKEN: Final = 999
 # Class of the classifier without `ForImageClassification`, and what differs from its default configuration.
 CLASSIFIERS: Final[dict[str, dict[str, Any]]] = {
     "Beit": LAYERS, "Bit": {}, "ConvNext": {}, "ConvNextV2": {}, "Cvt": {}, "Data2VecVision": LAYERS, "DeiT": LAYERS,
-    "Dinov2": LAYERS, "Dinov2WithRegisters": LAYERS, "DonutSwin": {"depths": [1, 1, 2, 1]}, "EfficientNet": {},
+    "Dinov2": LAYERS, "Dinov2WithRegisters": LAYERS, "DonutSwin": {"depths": [1, 1, 2, 1], "image_size": 224}, "EfficientNet": {},
     "FocalNet": {}, "HGNetV2": {}, "Hiera": {}, "IJepa": LAYERS | {"image_size": 224, "patch_size": 14}, "Levit": {},
     "MobileNetV1": {}, "MobileNetV2": {}, "MobileViT": {}, "MobileViTV2": {}, "PoolFormer": {}, "Pvt": {},
     "PvtV2": {}, "RegNet": {}, "ResNet": {}, "Segformer": {}, "SwiftFormer": {}, "TextNet": {}, "ViT": LAYERS,
@@ -71,8 +71,6 @@ def _classifiers() -> Iterator[Subject]:
     swins["Swin small"] = ("Swin", {"embed_dim": 96, "depths": [1, 1, 4, 1]})
     for name, (kind, options) in ({name: (name, options) for name, options in CLASSIFIERS.items()} | swins).items():
         side = _side(f"{kind}Config", options)
-        if kind == "DonutSwin":  # documents of 2560 x 1920 pixels by default
-            options, side = options | {"image_size": 224}, 224
         build = partial(_make, f"{kind}ForImageClassification", f"{kind}Config", options | {"num_labels": 10})
         yield Subject(f"transformers/{name}", build, (3, side, side), "logits", as_pixel_values)
 
@@ -157,7 +155,7 @@ def _segmenters() -> Iterator[Entry]:
         ("MobileViT", {}),
         ("DPT", {}),
     )
-    for name, options in kinds:
+    for name, options in kinds.items():
         make = partial(_make, f"{name}ForSemanticSegmentation", f"{name}Config", options)
         side = _side(f"{name}Config", options)
         yield f"{name} segmentation", make, (3, side, side), _mean_scores, as_pixel_values

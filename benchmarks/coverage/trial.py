@@ -174,8 +174,8 @@ def _faults_of_loss(attention: Attention, claim: Claim, model: nn.Module, inputs
 
     def multiplied(features: Tensor) -> Tensor:
         # The layout says which numbers are whose; the multiplication is ours.
-        numbers = torch.arange(features.numel()).view(features.shape)
-        owned = claim.layout.vectors(numbers)
+        numbers = torch.arange(features.numel(), dtype=torch.float64).view(features.shape)
+        owned = claim.layout.vectors(numbers).long()
         weights = torch.ones(features.numel(), dtype=features.dtype)
         weights[owned.flatten()] = filters.to(features)[..., None].expand(owned.shape).flatten()
         return features * weights.view(features.shape)
@@ -274,6 +274,7 @@ def _time_limit(seconds: int) -> Iterator[None]:
     """Raise `Late` in the middle of whatever runs after so many seconds."""
 
     def late(number: int, frame: FrameType | None) -> None:
+        del number, frame
         raise Late
 
     before = signal.signal(signal.SIGALRM, late)

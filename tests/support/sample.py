@@ -19,11 +19,11 @@ DECODER = {
 PATCHES = {"image_size": 64, "patch_size": 16}
 TIMM = {
     "test_resnet": 160, "test_vit": 160, "test_convnext": 160, "test_efficientnet": 160, "test_nfnet": 160,
-    "test_mambaout": 160, "test_byobnet": 160, "test_vit2": 64, "test_vit3": 96, "test_vit4": 160,
-    "xcit_nano_12_p16_224": 224, "pvt_v2_b0": 224, "mobilevit_xxs": 256, "mixer_s32_224": 224, "ghostnet_050": 224,
-    "edgenext_xx_small": 256, "crossvit_tiny_240": 240, "mobilenetv3_small_050": 224,
+    "test_mambaout": 160, "test_byobnet": 160, "test_vit2": 64, "test_vit4": 160,
+    "pvt_v2_b0": 96, "mobilevit_xxs": 128, "ghostnet_050": 96,
+    "edgenext_xx_small": 128, "crossvit_tiny_240": 240, "mobilenetv3_small_050": 128,
 }  # fmt: skip
-TORCHVISION = {"shufflenet_v2_x0_5": 96, "squeezenet1_1": 96, "mobilenet_v3_small": 96, "densenet121": 64}
+TORCHVISION = {"shufflenet_v2_x0_5": 96, "squeezenet1_1": 96, "mobilenet_v3_small": 96, "densenet121": 96}
 
 
 class Scan(nn.Module):
@@ -144,6 +144,9 @@ def _transformers() -> list[Subject]:
     detr = make("DetrForObjectDetection", "DetrConfig", backbone_config=last, num_queries=100, **no_timm, **DECODER)
     vits = PATCHES | SMALL
     dinov2 = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    convnext = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], **classifier}
+    regnet = {"embedding_size": 8, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "groups_width": 8}
+    segformer = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]}
     return [
         _hf("ViT", make("ViTForImageClassification", "ViTConfig", **vits, **classifier), 64, "logits"),
         _hf("Swin", make("SwinForImageClassification", "SwinConfig", **narrow), 64, "logits"),
@@ -151,11 +154,16 @@ def _transformers() -> list[Subject]:
         _hf("Dinov2", make("Dinov2ForImageClassification", "Dinov2Config", **PATCHES, **dinov2), 64, "logits"),
         _hf("DINOv3", make("DINOv3ViTModel", "DINOv3ViTConfig", num_register_tokens=4, **vits), 64, "pooler_output"),
         _hf("Detr of 100 queries", detr, 256, "logits"),
-        _hf("RTDetr of 300 queries", rt_detr, 256, "logits"),
+        _hf("RTDetr of 300 queries", rt_detr, 128, "logits"),
         _hf("CLIP with 1 text", _clip, 64, "logits_per_image", partial(_with_texts, texts=1)),
         _hf("CLIP with 3 texts", _clip, 64, "logits_per_image", partial(_with_texts, texts=3)),
         _hf("Llava", _llava, 64, _last_word, _after_the_picture),
         _hf("ResNet", make("ResNetForImageClassification", "ResNetConfig", **STAGES, **classifier), 96, "logits"),
+        _hf("ConvNext", make("ConvNextForImageClassification", "ConvNextConfig", **convnext), 96, "logits"),
+        _hf("Segformer", make("SegformerForImageClassification", "SegformerConfig", **segformer), 64, "logits"),
+        _hf("DeiT", make("DeiTForImageClassification", "DeiTConfig", **vits, **classifier), 64, "logits"),
+        _hf("Beit", make("BeitForImageClassification", "BeitConfig", **vits, **classifier), 64, "logits"),
+        _hf("RegNet", make("RegNetForImageClassification", "RegNetConfig", **regnet), 96, "logits"),
         Subject("transformers/VideoMAE", videomae, (4, 3, 64, 64), "logits", as_pixel_values, (0, 2, 3)),
         Subject("transformers/Timesformer", timesformer, (4, 3, 64, 64), "logits", as_pixel_values, (0, 2, 3)),
     ]
@@ -171,7 +179,7 @@ SAMPLE = [
     Subject("own/volume", Scan, (1, 12, 20, 20)),
     Subject("own/signal", Signal, (2, 64)),
     Subject("own/pooled signal", pooled_signal, (3, 64)),
-    Subject("own/U-Net", UNet, (3, 24, 32)),
+    Subject("own/U-Net", UNet, (3, 12, 16)),
     Subject(
         "own/picture",
         partial(nn.Sequential, nn.Conv2d(3, 8, 5, 4), nn.ReLU(), nn.Flatten()),
