@@ -22,7 +22,8 @@ IMAGE_TOKEN: Final = 999
 # Class of the classifier without `ForImageClassification`, and what differs from its default configuration.
 CLASSIFIERS: Final[dict[str, dict[str, Any]]] = {
     "Beit": LAYERS, "Bit": {}, "ConvNext": {}, "ConvNextV2": {}, "Cvt": {}, "Data2VecVision": LAYERS, "DeiT": LAYERS,
-    "Dinov2": LAYERS, "Dinov2WithRegisters": LAYERS, "DonutSwin": {"depths": [1, 1, 2, 1], "image_size": 224}, "EfficientNet": {},
+    "Dinov2": LAYERS, "Dinov2WithRegisters": LAYERS, "DonutSwin": {"depths": [1, 1, 2, 1], "image_size": 224},
+    "EfficientNet": {},
     "FocalNet": {}, "HGNetV2": {}, "Hiera": {}, "IJepa": LAYERS | {"image_size": 224, "patch_size": 14}, "Levit": {},
     "MobileNetV1": {}, "MobileNetV2": {}, "MobileViT": {}, "MobileViTV2": {}, "PoolFormer": {}, "Pvt": {},
     "PvtV2": {}, "RegNet": {}, "ResNet": {}, "Segformer": {}, "SwiftFormer": {}, "TextNet": {}, "ViT": LAYERS,
@@ -149,12 +150,7 @@ def _rt_detr(name: str) -> nn.Module:
 
 
 def _segmenters() -> Iterator[Entry]:
-    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("Segformer", {}),
-        ("Beit", {"out_indices": [3, 5, 7, 11]}),
-        ("MobileViT", {}),
-        ("DPT", {}),
-    )
+    kinds: dict[str, dict[str, Any]] = {"Segformer": {}, "Beit": beit, "MobileViT": {}, "DPT": {}}
     for name, options in kinds.items():
         make = partial(_make, f"{name}ForSemanticSegmentation", f"{name}Config", options)
         side = _side(f"{name}Config", options)
