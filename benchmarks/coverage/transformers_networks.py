@@ -150,7 +150,8 @@ def _rt_detr(name: str) -> nn.Module:
 
 
 def _segmenters() -> Iterator[Entry]:
-    kinds: dict[str, dict[str, Any]] = {"Segformer": {}, "Beit": beit, "MobileViT": {}, "DPT": {}}
+    kinds: dict[str, dict[str, Any]] = {"Segformer": {}, "MobileViT": {}, "DPT": {}}
+    kinds["Beit"] = {"out_indices": [3, 5, 7, 11]}
     for name, options in kinds.items():
         make = partial(_make, f"{name}ForSemanticSegmentation", f"{name}Config", options)
         side = _side(f"{name}Config", options)

@@ -140,7 +140,7 @@ def _transformers() -> list[Subject]:
     videomae = make("VideoMAEForVideoClassification", "VideoMAEConfig", **clip)
     timesformer = make("TimesformerForVideoClassification", "TimesformerConfig", **clip)
     rt_detr = make("RTDetrForObjectDetection", "RTDetrConfig", backbone_config=three, encoder_hidden_dim=32,
-                   num_queries=300, **levels, **DECODER)  # fmt: skip
+                   num_queries=65, **levels, **DECODER)  # fmt: skip
     detr = make("DetrForObjectDetection", "DetrConfig", backbone_config=last, num_queries=100, **no_timm, **DECODER)
     vits = PATCHES | SMALL
     dinov2 = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -154,7 +154,7 @@ def _transformers() -> list[Subject]:
         _hf("Dinov2", make("Dinov2ForImageClassification", "Dinov2Config", **PATCHES, **dinov2), 64, "logits"),
         _hf("DINOv3", make("DINOv3ViTModel", "DINOv3ViTConfig", num_register_tokens=4, **vits), 64, "pooler_output"),
         _hf("Detr of 100 queries", detr, 256, "logits"),
-        _hf("RTDetr of 300 queries", rt_detr, 128, "logits"),
+        _hf("RTDetr of 65 queries", rt_detr, 128, "logits"),
         _hf("CLIP with 1 text", _clip, 64, "logits_per_image", partial(_with_texts, texts=1)),
         _hf("CLIP with 3 texts", _clip, 64, "logits_per_image", partial(_with_texts, texts=3)),
         _hf("Llava", _llava, 64, _last_word, _after_the_picture),
