@@ -42,7 +42,7 @@ bench: $(VENV)/installed-dev ## cost of a map beside peers, the paper's descent 
 	$(BIN)/python -m benchmarks.search --output out/bench
 	$(BIN)/python -m benchmarks.scale --output out/bench --device $(DEVICE)
 
-coverage: $(VENV)/installed-dev ## every family of timm, torchvision and transformers, for hours: docs/results/coverage
+coverage: $(VENV)/installed-dev ## networks of six libraries, for hours (more with '.[coverage]'): docs/results/coverage
 	$(BIN)/python -m benchmarks.coverage --output docs/results/coverage
 
 clean: ## remove what the other targets made
