@@ -85,7 +85,7 @@ def list_calls(model: nn.Module, inputs: Inputs, find_layout: FindLayout) -> lis
         The calls, each with its `info`, in the order in which they finish.
     """
     names = {module: name for name, module in reversed(list(model.named_modules()))}
-    listing = _Listing(names, find_layout, inputs.tensors()[0].shape[0])
+    listing = _Listing(names, find_layout, inputs.n_inputs)
     with torch.no_grad(), intercept(names, listing):
         inputs.call(model)
     return listing.found

@@ -25,7 +25,19 @@ from l2caf.attention.probe import probe_of
 from l2caf.attention.reach import reaches, with_reach
 from l2caf.errors import FeatureError, LayerError, OutputError
 from l2caf.layouts import Layout, LayoutChoice, LayoutFinder, given_layout
-from l2caf.tail import Inputs, Keep, LayerCalls, Slots, Tail, cut, dependents, is_picture, prove_rows_apart
+from l2caf.tail import (
+    Inputs,
+    Keep,
+    LayerCalls,
+    Slots,
+    Tail,
+    cut,
+    dependents,
+    is_picture,
+    prove_rows_apart,
+    row_axes,
+    with_shared,
+)
 from l2caf.tail.replay import ReadOutput
 
 HALF: Final = (torch.float16, torch.bfloat16)
@@ -89,6 +101,7 @@ class Plan:
         read: takes the network's output to (b, n).
         keep: the least that a replay needs of what ran before the layer; None to run the whole network instead. A
             batch that needs more gets more, for itself: its result does not depend on the batches before it.
+        shared: which tensors of the inputs belong to the whole batch although they are as long as it is.
     """
 
     name: str
@@ -96,6 +109,7 @@ class Plan:
     slots: Slots
     read: ReadOutput
     keep: Keep | None
+    shared: frozenset[int]
 
     def open(self, inputs: Inputs, memory: int | None) -> Cut:
         """Cut the network open for a batch.
@@ -161,8 +175,8 @@ def cut_open(
         OutputError: if the output of an input is not finite.
     """
     shapes = tuple(tensor.shape[1:] for tensor in inputs.tensors())
-    plan = plans.get(shapes) or find_plan(model, inputs, options)
-    opened = plan.open(inputs, memory)
+    plan = plans.get(shapes) or find_plan(model, with_shared(model, inputs, options.read), options)
+    opened = plan.open(replace(inputs, shared=plan.shared), memory)
     if shapes not in plans:
         prove_rows_apart(opened.tail)  # one row cannot tell what is shared by the batch from what belongs to an input
         plans[shapes] = plan
@@ -204,6 +218,7 @@ def list_layers(model: nn.Module, inputs: Inputs, options: CutOptions) -> list[L
         The layers, in the order in which they finish.
     """
     listed: list[LayerInfo] = []
+    inputs = with_shared(model, inputs, options.read)
     for one in (probe_of(model, inputs, options.read), inputs.first()):
         calls = list_calls(model, one, _layout_finder(model, one, options.layout))
         listed = with_reach(model, one, options.read, calls, every=True)
@@ -234,7 +249,7 @@ def _plan_on(model: nn.Module, one: Inputs, options: CutOptions) -> Plan:
         )
     slots = _slots(model, one, name, module, moving, options)
     keep = cut(model, one, slots, options.read).keep if options.fast else None
-    return Plan(name, model, slots, options.read, keep)
+    return Plan(name, model, slots, options.read, keep, one.shared)
 
 
 def _runs(model: nn.Module, one: Inputs, options: CutOptions) -> tuple[list[LayerInfo], LayerInfo]:
@@ -263,7 +278,7 @@ def _slots(
         layout = layout.in_order(frame_order(model, one, layer))
     if len(layer.calls) > 1:
         layer = replace(layer, rerun=dependents(model, one, layer, partial(_changed, layout)))
-    return Slots(layer, layout)
+    return Slots(replace(layer, rows=row_axes(model, one, layer)), layout)
 
 
 def _layout_finder(model: nn.Module, one: Inputs, choice: LayoutChoice) -> LayoutFinder:

@@ -20,7 +20,7 @@ from l2caf.layouts import Layout
 from l2caf.shapes import Outputs, Rows
 from l2caf.tail.place import Place, Slots, filtered_elements
 from l2caf.tail.players import Player, Substitute
-from l2caf.tail.script import Recording
+from l2caf.tail.script import FIRST_AXIS, Recording
 
 ReadOutput = Callable[[Any], Float[Tensor, "b n"]]
 Keep = Literal["shapes", "alive", "all"]
@@ -64,6 +64,7 @@ class Tail:
         self._model = model
         self._recording = recording.shapes_only() if keep == "shapes" else recording
         self._read = read
+        self._input_axes = [FIRST_AXIS if has_rows else () for has_rows in recording.inputs.has_rows()]
         self._state: dict[str, Tensor] = {}
         self.keep = keep
         self.slots = Slots(recording.layer, layout)
@@ -141,7 +142,8 @@ class Tail:
             player = Substitute(self._recording.layer, place)
         else:
             player = Player(self._recording, place, has_inputs=self.keep == "all")
-        inputs = self._recording.inputs.map(player.input)
+        axes = iter(self._input_axes)
+        inputs = self._recording.inputs.map(lambda tensor: player.input(tensor, next(axes)))
         with player.mode, self._differentiable(), intercept(player.modules(), player):
             output = self._read(inputs.call(self._answer))
         if output.is_meta:
