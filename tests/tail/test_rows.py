@@ -74,13 +74,13 @@ class Captions(nn.Module):
         return self.trunk(x).mean((2, 3)) @ self.words(ids).mean(1).T
 
 
-@pytest.mark.parametrize(("b", "texts"), [(1, 1), (1, 3), (3, 3)])
+@pytest.mark.parametrize(("b", "texts"), [(1, 1), (1, 3), (3, 1), (3, 3)])
 def test_texts_belong_to_the_whole_batch_where_each_picture_is_compared_with_all_of_them(b: int, texts: int) -> None:
     model, x = networks.seeded(Captions()), networks.pictures(b)
     ids = torch.arange(4 * texts).view(texts, 4) % 10
     with torch.no_grad():
-        shared = with_shared(model, Inputs((ids, x)), lambda output: output).has_rows()
-    assert shared == [False, True]
+        inputs = with_shared(model, Inputs((ids, x)), lambda output: output)
+    assert inputs.has_rows() == inputs.first().has_rows() == [False, True]
     with untouched(model):
         attention = L2CAF(model, "trunk")({"ids": ids, "x": x}, None if texts == 1 else "top2")
     assert attention.output.shape == (b, texts)

@@ -41,7 +41,7 @@ from l2caf.tail import (
 from l2caf.tail.replay import ReadOutput
 
 HALF: Final = (torch.float16, torch.bfloat16)
-Shapes = tuple[torch.Size, ...]  # of the tensors that a network is called with, without the batch
+Shapes = tuple[torch.Size, ...]  # of the tensors that a network is called with, without the batch where they have it
 NOTHING_TO_LOOK_AT: Final = (
     "no layer of this network has a spatial grid of more than one position that reaches the output, so "
     "there is nothing to look at; name a layer with `layer=` (`l2caf layers` lists them all with the "
@@ -174,7 +174,8 @@ def cut_open(
         FeatureError: if the feature map of an input is not finite, or zero.
         OutputError: if the output of an input is not finite.
     """
-    shapes = tuple(tensor.shape[1:] for tensor in inputs.tensors())
+    has_rows = zip(inputs.tensors(), inputs.has_rows(), strict=True)
+    shapes = tuple(tensor.shape[1:] if own else tensor.shape for tensor, own in has_rows)
     plan = plans.get(shapes) or find_plan(model, with_shared(model, inputs, options.read), options)
     opened = plan.open(replace(inputs, shared=plan.shared), memory)
     if shapes not in plans:

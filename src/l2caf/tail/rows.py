@@ -73,8 +73,10 @@ def with_shared(model: nn.Module, inputs: Inputs, read: ReadOutput) -> Inputs:
         read: takes the network's output to (b, n).
 
     Returns:
-        The inputs. Three texts for three pictures are shared where the network says three numbers of each picture.
+        The inputs, with all tensors marked that do not have a row for each input. Three texts for three pictures are
+        shared where the network says three numbers of each picture.
     """
+    inputs = replace(inputs, shared=frozenset(number for number, own in enumerate(inputs.has_rows()) if not own))
     if sum(inputs.has_rows()) < 2:
         return inputs
     others = frozenset(number for number, tensor in enumerate(inputs.tensors()) if not is_picture(tensor))
