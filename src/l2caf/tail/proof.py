@@ -9,12 +9,10 @@ from l2caf.errors import TailError
 from l2caf.shapes import Outputs
 from l2caf.tail.place import Slots
 from l2caf.tail.record import record
-from l2caf.tail.replay import Keep, ReadOutput, Tail
+from l2caf.tail.replay import ON_MISSING_VALUES, Keep, ReadOutput, Tail
 from l2caf.tail.script import Held, Inputs, Recording
 
 REPLAY_RTOL: Final = 1e-4  # a replay repeats the same float32 kernels; other batch sizes change summation order only
-# What a network's own code raises when it asks a tensor without values for a value, a shape or a branch.
-ON_MISSING_VALUES: Final = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
 
 
 def cut(

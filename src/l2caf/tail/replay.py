@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from l2caf.errors import TailError
+from l2caf.errors import L2CAFError, TailError
 from l2caf.guard import intercept
 from l2caf.layouts import Layout
 from l2caf.shapes import Outputs, Rows
@@ -27,6 +27,10 @@ Keep = Literal["shapes", "alive", "all"]
 
 # Bytes of filtered feature maps in flight (one pass over the batch is always allowed): on a CPU what its caches hold.
 ROW_BUDGET: Final = {"cpu": 4 * 2**20, "other": 256 * 2**20}
+
+
+# What a network's own code raises when it asks a tensor without values for a value, a shape or a branch.
+ON_MISSING_VALUES: Final = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
 
 
 class Tail:
@@ -144,8 +148,17 @@ class Tail:
             player = Player(self._recording, place, has_inputs=self.keep == "all")
         axes = iter(self._input_axes)
         inputs = self._recording.inputs.map(lambda tensor: player.input(tensor, next(axes)))
-        with player.mode, self._differentiable(), intercept(player.modules(), player):
-            output = self._read(inputs.call(self._answer))
+        try:
+            with player.mode, self._differentiable(), intercept(player.modules(), player):
+                output = self._read(inputs.call(self._answer))
+        except (L2CAFError, torch.OutOfMemoryError):
+            raise
+        except ON_MISSING_VALUES as error:
+            raise TailError(
+                f"the network cannot be replayed from this layer on ({type(error).__name__}: {error}): it takes no "
+                "batch of another size, or reads what was not kept from before the layer, as where it branches on the "
+                "values of its features; `fast=False` with `solver='descent'` runs the whole network instead"
+            ) from error
         if output.is_meta:
             raise TailError("the output reads values from before the layer that were not kept")
         return output
