@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from l2caf import L2CAF
 from l2caf.errors import LayerError
-from l2caf.tail import Inputs, LayerCalls, row_axes, with_shared
-from l2caf.tail.script import RowAxis
+from l2caf.tail import Inputs, LayerCalls, record, row_axes, with_shared
+from l2caf.tail.script import RowAxes, RowAxis
 
 
 class Table(nn.Module):
@@ -37,10 +37,13 @@ class Memory(nn.Module):
         return self.head(seen + windows.mean((2, 3)).unflatten(0, (4, b)).square().sum(0))
 
 
+def axes_at(model: nn.Module, layer: nn.Module) -> tuple[tuple[RowAxes, ...], ...]:
+    return row_axes(model, record(model, Inputs((networks.pictures(1),)), LayerCalls(layer)))
+
+
 def test_the_axes_of_the_batch_are_those_that_grow_with_it_and_the_order_is_what_changes_with_an_input() -> None:
     model = networks.seeded(Memory())
-    layer = LayerCalls(model.layer)
-    rows = row_axes(model, Inputs((networks.pictures(1),)), layer)
+    rows = axes_at(model, model.layer)
     table, memory, windows, first, folded = ((),), (FIRST,), (FIRST,), ((RowAxis(1),),), ((RowAxis(0, is_minor=True),),)
     assert rows == ((), table, memory, first, windows, folded, ())
 
@@ -108,7 +111,7 @@ def test_texts_go_with_their_pictures_where_each_picture_has_its_own() -> None:
 def test_a_map_that_does_not_grow_with_the_batch_is_refused() -> None:
     model = networks.seeded(Memory())
     with pytest.raises(LayerError, match="its map is shared by the batch"):
-        row_axes(model, Inputs((networks.pictures(1),)), LayerCalls(model.table))
+        axes_at(model, model.table)
 
 
 class Single(nn.Module):
@@ -124,4 +127,4 @@ class Single(nn.Module):
 
 def test_of_a_network_that_takes_no_two_inputs_nothing_is_known() -> None:
     model = networks.seeded(Single())
-    assert row_axes(model, Inputs((networks.pictures(1),)), LayerCalls(model.trunk)) == ()
+    assert axes_at(model, model.trunk) == ()

@@ -249,8 +249,11 @@ def _plan_on(model: nn.Module, one: Inputs, options: CutOptions) -> Plan:
             "behind it undoes any scaling; choose another layer (`l2caf layers`)"
         )
     slots = _slots(model, one, name, module, moving, options)
-    keep = cut(model, one, slots, options.read).keep if options.fast else None
-    return Plan(name, model, slots, options.read, keep, one.shared)
+    if not options.fast:
+        return Plan(name, model, slots, options.read, None, one.shared)
+    tail = cut(model, one, slots, options.read)
+    slots = replace(slots, layer=replace(slots.layer, rows=row_axes(model, tail.recording)))
+    return Plan(name, model, slots, options.read, tail.keep, one.shared)
 
 
 def _runs(model: nn.Module, one: Inputs, options: CutOptions) -> tuple[list[LayerInfo], LayerInfo]:
@@ -279,7 +282,7 @@ def _slots(
         layout = layout.in_order(frame_order(model, one, layer))
     if len(layer.calls) > 1:
         layer = replace(layer, rerun=dependents(model, one, layer, partial(_changed, layout)))
-    return Slots(replace(layer, rows=row_axes(model, one, layer)), layout)
+    return Slots(layer, layout)
 
 
 def _layout_finder(model: nn.Module, one: Inputs, choice: LayoutChoice) -> LayoutFinder:

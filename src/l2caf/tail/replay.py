@@ -41,6 +41,7 @@ class Tail:
     more.
 
     Attributes:
+        recording: the pass that is replayed.
         features: A, the layer's feature map (b, ...).
         slots: which runs and frames of the layer are looked at.
         layout: where the positions of `features` are.
@@ -66,7 +67,7 @@ class Tail:
         memory: int | None = None,
     ) -> None:
         self._model = model
-        self._recording = recording.shapes_only() if keep == "shapes" else recording
+        self.recording = recording.shapes_only() if keep == "shapes" else recording
         self._read = read
         self._input_axes = [FIRST_AXIS if has_rows else () for has_rows in recording.inputs.has_rows()]
         self._state: dict[str, Tensor] = {}
@@ -137,17 +138,17 @@ class Tail:
         Raises:
             TailError: if the network takes another path than when it was recorded.
         """
-        return self._through(Place(self.slots, self._recording.maps, features, rows))
+        return self._through(Place(self.slots, self.recording.maps, features, rows))
 
     def _through(self, place: Place) -> Float[Tensor, "r n"]:
         self.n_passes += len(place.rows)
         player: Player | Substitute
         if self.keep is None:
-            player = Substitute(self._recording.layer, place)
+            player = Substitute(self.recording.layer, place)
         else:
-            player = Player(self._recording, place, has_inputs=self.keep == "all")
+            player = Player(self.recording, place, has_inputs=self.keep == "all")
         axes = iter(self._input_axes)
-        inputs = self._recording.inputs.map(lambda tensor: player.input(tensor, next(axes)))
+        inputs = self.recording.inputs.map(lambda tensor: player.input(tensor, next(axes)))
         try:
             with player.mode, self._differentiable(), intercept(player.modules(), player):
                 output = self._read(inputs.call(self._answer))
@@ -174,7 +175,7 @@ class Tail:
             TailError: if the network itself casts to half precision on the way.
         """
         tail = Tail(
-            self._model, self._recording.in_float32(), self.slots.layout, self._read, keep=self.keep, memory=self.memory
+            self._model, self.recording.in_float32(), self.slots.layout, self._read, keep=self.keep, memory=self.memory
         )
         tail._state = {
             name: tensor.float() if tensor.is_floating_point() else tensor
@@ -211,4 +212,4 @@ class Tail:
     def _run(self, filters: Float[Tensor, "r p"], rows: Rows) -> Float[Tensor, "r n"]:
         every = len(rows) == self.n_inputs and torch.equal(rows, self.all_rows())
         features = self.layout.apply(self.features if every else self.features.index_select(0, rows), filters)
-        return self._through(Place(self.slots, self._recording.maps, features, rows, filters))
+        return self._through(Place(self.slots, self.recording.maps, features, rows, filters))

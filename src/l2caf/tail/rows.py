@@ -20,7 +20,7 @@ from l2caf.tail.script import (
     Event,
     Held,
     Inputs,
-    LayerCalls,
+    Recording,
     RowAxes,
     RowAxis,
     held_by,
@@ -28,13 +28,12 @@ from l2caf.tail.script import (
 )
 
 
-def row_axes(model: nn.Module, one: Inputs, layer: LayerCalls) -> tuple[tuple[RowAxes, ...], ...]:
+def row_axes(model: nn.Module, one: Recording) -> tuple[tuple[RowAxes, ...], ...]:
     """Where the inputs lie in what each step of the script returned.
 
     Args:
         model: a borrowed network.
-        one: one input (a batch of one).
-        layer: where to cut.
+        one: the pass of one input (a batch of one).
 
     Returns:
         The axes of each tensor of each step; nothing where the network does not take two inputs, or takes another path
@@ -43,24 +42,22 @@ def row_axes(model: nn.Module, one: Inputs, layer: LayerCalls) -> tuple[tuple[Ro
     Raises:
         LayerError: if the layer's own map does not grow with the batch.
     """
-    twice = one.map_rows(lambda tensor: torch.cat([tensor, tensor]))
     try:
-        recordings = [record(model, inputs, layer) for inputs in (one, twice)]
+        two = record(model, _twice(one.inputs), one.layer)
     except Exception:  # noqa: BLE001  (a network may refuse a batch of two with whatever it likes)
         return ()
-    shapes = [recording.maps[0].shape for recording in recordings]
+    shapes = [recording.maps[0].shape for recording in (one, two)]
     if shapes[1] != (2 * shapes[0][0], *shapes[0][1:]):
         raise LayerError(
             f"the layer returns {tuple(shapes[0])} for one input and {tuple(shapes[1])} for two: its map is shared by "
             "the batch, or has the batch elsewhere than on the first axis; choose another layer (`l2caf layers`)"
         )
-    scripts = [recording.script for recording in recordings]
-    if _outline(scripts[0]) != _outline(scripts[1]):
+    if _outline(one.script) != _outline(two.script):
         return ()
-    single, double = (list(map(held_by, script)) for script in scripts)
+    single, double = (list(map(held_by, recording.script)) for recording in (one, two))
     rows = [[_grown(*pair) for pair in zip(*step, strict=True)] for step in zip(single, double, strict=True)]
     if any(size > 1 for step, found in zip(single, rows, strict=True) for size in _entries(step, found)):
-        rows = _in_order(model, one, layer, rows)
+        rows = _in_order(model, one, rows)
     return tuple(map(tuple, rows))
 
 
@@ -87,13 +84,16 @@ def with_shared(model: nn.Module, inputs: Inputs, read: ReadOutput) -> Inputs:
 def _is_answered_by_row(model: nn.Module, inputs: Inputs, read: ReadOutput) -> bool:
     """Whether the network says as much of one input as of each of two, and of each of the batch."""
     first = inputs.first()
-    twice = first.map_rows(lambda tensor: torch.cat([tensor, tensor]))
     try:
         with torch.no_grad():
-            one, two, every = (read(call.call(model)).shape for call in (first, twice, inputs))
+            one, two, every = (read(call.call(model)).shape for call in (first, _twice(first), inputs))
     except Exception:  # noqa: BLE001  (a network may refuse a batch of another size with whatever it likes)
         return False
     return (one[0], two, every) == (1, (2, *one[1:]), (inputs.n_inputs, *one[1:]))
+
+
+def _twice(one: Inputs) -> Inputs:
+    return one.map_rows(lambda tensor: torch.cat([tensor, tensor]))
 
 
 def _outline(script: Sequence[Event]) -> list[tuple[nn.Module, int]]:
@@ -113,11 +113,13 @@ def _entries(step: Sequence[Held], rows: Sequence[RowAxes]) -> list[int]:
     return [held.shape[one.axis] for held, axes in zip(step, rows, strict=True) for one in axes]
 
 
-def _in_order(model: nn.Module, one: Inputs, layer: LayerCalls, rows: list[list[RowAxes]]) -> list[list[RowAxes]]:
+def _in_order(model: nn.Module, one: Recording, rows: list[list[RowAxes]]) -> list[list[RowAxes]]:
     """The same axes, with the order of several entries: those of the second of two inputs change with it."""
-    twice = one.map_rows(lambda tensor: torch.cat([tensor, tensor]))
-    other = one.map_rows(lambda tensor: torch.cat([tensor, 1 - tensor.flip(-1) if is_picture(tensor) else tensor]))
-    before, after = (record(model, inputs, layer, hold=_sums).script for inputs in (twice, other))
+    other = one.inputs.map_rows(
+        lambda tensor: torch.cat([tensor, 1 - tensor.flip(-1) if is_picture(tensor) else tensor])
+    )
+    calls = (_twice(one.inputs), other)
+    before, after = (record(model, inputs, one.layer, hold=_sums).script for inputs in calls)
     if _outline(before) != _outline(after):
         return rows
     pairs = [list(zip(held_by(a), held_by(b), strict=True)) for a, b in zip(before, after, strict=True)]
