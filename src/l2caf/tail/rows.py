@@ -1,4 +1,4 @@
-"""Find where the inputs of a batch lie in the tensors of a pass, by running one input once and twice.
+"""Find where the inputs of a batch lie in the tensors of a pass, by running one input twice over.
 
 A replay may need several rows for one input, and then repeats what was recorded alongside. Sizes alone do not say of
 what a tensor is made: a table of positions has no batch, a sequence may come before it, a batch of one is a factor of
@@ -6,7 +6,7 @@ everything. The axes that grow with the batch hold it. Where an input has severa
 windows), changing the second of two inputs shows which entries are its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,6 +20,7 @@ from l2caf.tail.script import (
     Event,
     Held,
     Inputs,
+    LayerCalls,
     Recording,
     RowAxes,
     RowAxis,
@@ -42,9 +43,8 @@ def row_axes(model: nn.Module, one: Recording) -> tuple[tuple[RowAxes, ...], ...
     Raises:
         LayerError: if the layer's own map does not grow with the batch.
     """
-    try:
-        two = record(model, _twice(one.inputs), one.layer)
-    except Exception:  # noqa: BLE001  (a network may refuse a batch of two with whatever it likes)
+    two = _recorded(model, _twice(one.inputs), one.layer)
+    if two is None:
         return ()
     shapes = [recording.maps[0].shape for recording in (one, two)]
     if shapes[1] != (2 * shapes[0][0], *shapes[0][1:]):
@@ -92,6 +92,15 @@ def _is_answered_by_row(model: nn.Module, inputs: Inputs, read: ReadOutput) -> b
     return (one[0], two, every) == (1, (2, *one[1:]), (inputs.n_inputs, *one[1:]))
 
 
+def _recorded(
+    model: nn.Module, inputs: Inputs, layer: LayerCalls, hold: Callable[[Tensor], Held] = Held.of
+) -> Recording | None:
+    try:
+        return record(model, inputs, layer, hold=hold)
+    except Exception:  # noqa: BLE001  (a network may refuse a batch of two with whatever it likes)
+        return None
+
+
 def _twice(one: Inputs) -> Inputs:
     return one.map_rows(lambda tensor: torch.cat([tensor, tensor]))
 
@@ -115,14 +124,16 @@ def _entries(step: Sequence[Held], rows: Sequence[RowAxes]) -> list[int]:
 
 def _in_order(model: nn.Module, one: Recording, rows: list[list[RowAxes]]) -> list[list[RowAxes]]:
     """The same axes, with the order of several entries: those of the second of two inputs change with it."""
-    other = one.inputs.map_rows(
-        lambda tensor: torch.cat([tensor, 1 - tensor.flip(-1) if is_picture(tensor) else tensor])
-    )
-    calls = (_twice(one.inputs), other)
-    before, after = (record(model, inputs, one.layer, hold=_sums).script for inputs in calls)
-    if _outline(before) != _outline(after):
+
+    def with_other(tensor: Tensor) -> Tensor:
+        return torch.cat([tensor, 1 - tensor.flip(-1) if is_picture(tensor) else tensor])
+
+    calls = (_twice(one.inputs), one.inputs.map_rows(with_other))
+    before, after = (_recorded(model, inputs, one.layer, hold=_sums) for inputs in calls)
+    if before is None or after is None or _outline(before.script) != _outline(after.script):
         return rows
-    pairs = [list(zip(held_by(a), held_by(b), strict=True)) for a, b in zip(before, after, strict=True)]
+    scripts = zip(before.script, after.script, strict=True)
+    pairs = [list(zip(held_by(a), held_by(b), strict=True)) for a, b in scripts]
     return [
         [tuple(_ordered(axis, *pair) for axis in axes) for axes, pair in zip(step, held, strict=True)]
         for step, held in zip(rows, pairs, strict=True)
