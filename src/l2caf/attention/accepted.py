@@ -106,16 +106,18 @@ def _no_network(given: object) -> str:
         return f"the network is an {kind}, {_FLAT}"
     parts = [name for name, value in getattr(given, "__dict__", {}).items() if isinstance(value, nn.Module)]
     if parts:
-        return f"a {kind} is no network, but holds some: pass {' or '.join(f'its `.{name}`' for name in parts)}"
+        inner = " or ".join(f"its `.{name}`" for name in parts)
+        return f"the network is of type {kind}, which is no `nn.Module` but holds some: pass {inner}"
     if callable(given):
         return (
-            f"a {kind} does not show which modules it calls; pass the `nn.Module`, or write one that has the network "
-            "as an attribute and whose `forward` does the same"
+            f"the network is of type {kind}, which does not show what modules it calls; pass the `nn.Module`, or write "
+            "one that has the network as an attribute and whose `forward` does the same"
         )
-    return f"the network is {f'the text {given!r}' if isinstance(given, str) else kind}; expected an `nn.Module`"
+    what = f"the text {given!r}" if isinstance(given, str) else f"of type {kind}"
+    return f"the network is {what}; expected an `nn.Module`"
 
 
-_UNTOUCHED = (MemoryError, torch.OutOfMemoryError, Warning)  # nothing is wrong with the network
+_UNTOUCHED = (MemoryError, torch.cuda.OutOfMemoryError, Warning)  # nothing is wrong with the network
 _FLAT = (
     "whose operators are no layers; explain the network that it was exported from, or what `torch.export.unflatten` "
     "makes of a program that was exported with a dynamic batch (`dynamic_shapes`)"
@@ -146,10 +148,11 @@ def _said(model: nn.Module, inputs: Inputs, error: Exception) -> Exception:
     is_ours = isinstance(error, L2CAFError)
     quantised = next((name for name, module in model.named_modules() if _is_int8(module)), None)
     if quantised is not None and (not is_ours or isinstance(error, LayerError)):
-        return ModelError(
+        reason = (
             f"no gradient passes the int8 layer {quantised!r}, so that no filter can be found in front of it; explain "
             "the float network that it was quantised from"
         )
+        return LayerError(f"{error}; {reason}") if is_ours else ModelError(reason)
     if is_ours and not isinstance(error, LayoutError | LayerError):
         return error
     own = _failure(model, inputs)
@@ -173,7 +176,10 @@ def _about_batches(model: nn.Module, inputs: Inputs, error: Exception) -> L2CAFE
     """What is wrong with a network that answers its user's inputs."""
     alone = _failure(model, inputs.first())
     if alone is None:
-        return TailError(f"the network answers these inputs, but cannot be looked through: {_named(error)}")
+        return TailError(
+            f"the network answers these inputs, but {_named(error)} was raised while it was looked through, by the "
+            "network or by a function given as `output` or `layout`"
+        )
     return _without_batch(model, inputs) or TailError(
         f"the network answers {inputs.n_inputs} inputs, but not the first of them alone ({_named(alone)}); it must "
         "take batches of any size: an unflattened export is to be exported with a dynamic batch (`dynamic_shapes`)"

@@ -152,7 +152,7 @@ class Tail:
         try:
             with player.mode, self._differentiable(), intercept(player.modules(), player):
                 output = self._read(inputs.call(self._answer))
-        except (L2CAFError, torch.OutOfMemoryError):
+        except (L2CAFError, torch.cuda.OutOfMemoryError):
             raise
         except ON_MISSING_VALUES as error:
             raise TailError(
