@@ -10,7 +10,7 @@
     ├── SolverError (ValueError)     no such solver, or one that the problem does not allow
     ├── FeatureError (ValueError)    the feature map is not finite, or zero throughout
     ├── WeightsError (ValueError)    weights that cannot be had, read, or fitted to the network
-    ├── ModelError (ValueError)      no such network
+    ├── ModelError (ValueError)      no such network, or one that keeps its layers to itself
     ├── DataError (ValueError)       a picture or data set that cannot be read
     ├── StorageError (OSError)       a result folder that exists, is incomplete or cannot be written
     ├── TrainingError (ValueError)   a training run that cannot be started, taken up, or go on
@@ -69,7 +69,7 @@ class WeightsError(L2CAFError, ValueError):
 
 
 class ModelError(L2CAFError, ValueError):
-    """No network of that name is known, or it does not take what it is given."""
+    """No network of that name is known, it does not take what it is given, or nothing in it can be looked at."""
 
 
 class DataError(L2CAFError, ValueError):

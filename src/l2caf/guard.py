@@ -37,7 +37,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
-        elif isinstance(inner := model.__dict__.get("_modules", {}).get("_orig_mod"), nn.Module):
+        elif (inner := dict(model.named_children()).get("_orig_mod")) is not None:
             model = inner
         else:
             return model
@@ -88,15 +88,15 @@ def version_of(tensor: Tensor) -> int:
 class _SavedBuffer(NamedTuple):
     """A buffer as it was: in which table, under which name, the tensor itself, its version and a copy of its values."""
 
-    of: dict[str, Tensor | None]
+    of: Any
     name: str
     tensor: Tensor
     version: int
     copy: Tensor
 
 
-def _buffers_of(module: nn.Module) -> dict[str, Tensor | None]:
-    """A module's own table of buffers: writing into it puts a tensor back without the module noticing."""
+def _buffers_of(module: nn.Module) -> Any:
+    """A module's own table of buffers (TorchScript's is no dict): writing into it the module does not notice."""
     return module._buffers  # noqa: SLF001
 
 

@@ -4,6 +4,7 @@ from torch import nn
 from l2caf.layouts import ChannelsFirst, Frames, Layout
 from l2caf.tail import LayerCalls, Slots
 from l2caf.tail.place import Place, filtered_elements
+from l2caf.tail.script import RowAxis
 
 ONE, FRAMES = ChannelsFirst(), Frames(ChannelsFirst(), 3, "input")
 
@@ -68,7 +69,19 @@ def test_rows_that_lie_frame_by_frame_are_taken_frame_by_frame() -> None:
     maps = torch.randn(6, 4, 5, 5)
     rows = torch.tensor([3, 0])  # the first slot of the second input, and of the first
     place = Place(slots(layout), (maps,), torch.zeros(2, 4, 5, 5), rows)
-    assert place.of(torch.arange(6)).tolist() == [1, 0, 3, 2, 5, 4]
+    assert place.of(torch.arange(6), (RowAxis(0, is_minor=True),)).tolist() == [1, 0, 3, 2, 5, 4]
+    assert torch.equal(place.at(0, None)[::2][1:], maps[1::2][1:])  # the frames that are left as they are
+
+
+def test_rows_are_taken_on_every_axis_that_holds_inputs_and_on_no_other() -> None:
+    maps, rows = torch.randn(2, 4, 5, 5), torch.tensor([1, 1, 0])
+    place = Place(slots(ONE), (maps,), maps[rows], rows)
+    table = torch.arange(8).view(2, 2, 2)
+    assert place.of(table, ()) is table
+    assert torch.equal(place.of(table, (RowAxis(1),)), table[:, rows])
+    assert torch.equal(place.of(table, (RowAxis(0), RowAxis(2))), table[rows][..., rows])
+    for axes in ((), (RowAxis(1),), (RowAxis(0), RowAxis(2))):
+        assert place.shape_of(table.shape, torch.half, axes).shape == place.of(table, axes).shape
 
 
 def test_the_layer_returns_the_filtered_map_in_its_slot_and_its_own_in_the_others() -> None:

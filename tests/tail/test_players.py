@@ -9,11 +9,12 @@ from l2caf.layouts import ChannelsFirst
 from l2caf.tail import Inputs, LayerCalls, Recording, Slots, record
 from l2caf.tail.place import Place
 from l2caf.tail.players import Player, Substitute
+from l2caf.tail.script import Held
 
 
 def recorded(model: nn.Module, layer: nn.Module) -> tuple[Recording, Place]:
     with torch.no_grad():
-        recording = record(model, Inputs((networks.pictures(),)), LayerCalls(layer), copy=True)
+        recording = record(model, Inputs((networks.pictures(),)), LayerCalls(layer), hold=Held.copy_of)
     rows = torch.tensor([1, 2])
     return recording, Place(Slots(recording.layer, ChannelsFirst()), recording.maps, 3 * recording.maps[0][rows], rows)
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from l2caf.errors import LayerError, LayoutError
 from l2caf.tail import Inputs, LayerCalls, is_picture, record
-from l2caf.tail.script import Held, tensors_in, with_part
+from l2caf.tail.script import Held, held_by, tensors_in, with_part
 
 
 def test_inputs_are_a_tensor_a_tuple_or_a_mapping() -> None:
@@ -73,13 +73,16 @@ class Both(nn.Module):
 def test_a_recording_in_float32_holds_no_other_float_and_one_of_shapes_no_value() -> None:
     model, x = TwoMaps().half(), networks.pictures().half()
     with torch.no_grad():
-        recording = record(model, Inputs((x,)), LayerCalls(model.pair), copy=True)
+        recording = record(model, Inputs((x,)), LayerCalls(model.pair), hold=Held.copy_of)
     wide = recording.in_float32()
-    held = [one for event in wide.script for one in tensors_in(event.output)]
+    held = [one.value for event in wide.script for one in held_by(event) if one.value is not None]
+    assert len(held) == 3
     assert {tensor.dtype for tensor in (*wide.maps, *wide.inputs.tensors(), *held, wide.output)} == {torch.float32}
     stem = next(event.output for event in wide.script if event.module is model.stem)
     assert stem.value.dtype == stem.dtype == torch.float32
-    assert next(e.output for e in recording.shapes_only().script if e.module is model.stem).value is None
+    shapes = recording.shapes_only().script
+    assert next(event.output for event in shapes if event.module is model.stem).value is None
+    assert all(one.value is not None for one in held_by(shapes[-1]))  # the layer's other map is not from before it
 
 
 def test_the_first_of_a_batch_is_taken_from_every_tensor_with_a_row_for_each_input() -> None:

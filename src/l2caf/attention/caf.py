@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from l2caf.attention.accepted import accepted_inputs, accepted_network, in_our_words
 from l2caf.attention.discovery import LayerInfo, resolve_layer
 from l2caf.attention.output import OutputChoice, output_reader
 from l2caf.attention.plan import HALF, Cut, CutOptions, Plan, Shapes, cut_open, list_layers
@@ -97,15 +98,18 @@ class L2CAF:
         Args:
             inputs: what the network takes: a tensor (b, ...), a tuple of positional or a mapping of keyword
                 arguments.
-            target: None (class-oblivious, Eq. 1); an int or a list of k ints; a tensor (b,) or (b, k); `"top1"`,
-                `"top5"`, ...
+            target: None (class-oblivious, Eq. 1); an int or a list of k ints, all of them for every input, so that
+                `[208, 853]` means both classes for both of two pictures; a tensor (b,) of one class for each input,
+                or (b, k); `"top1"`, `"top5"`, ...
 
         Returns:
             Filters for every input and target, with losses and certificates.
 
         Raises:
+            ModelError: if the network is none, or keeps its layers to itself (TorchScript, exported programs, int8).
+            DataError: if the inputs are arrays, pictures or file names, or integers where the network wants floats.
             LayerError: if the layer does not exist, has no grid, or does not reach the output.
-            LayoutError: if space cannot be told from the inputs.
+            LayoutError: if space cannot be told from the inputs, or they have no axis for the batch.
             TailError: if the network cannot be replayed.
             SolverError: if there is no such solver, or no closed form where `solver="exact"`.
             OutputError: if the network's output is not a finite tensor.
@@ -167,7 +171,9 @@ class L2CAF:
         """
         with self._borrowed() as model:
             called = self._inputs(model, inputs)
-            yield cut_open(model, called, self._cut_options(), self._plans, memory=self.memory)
+            with in_our_words(model, called):
+                opened = cut_open(model, called, self._cut_options(), self._plans, memory=self.memory)
+            yield opened
 
     def targets(self, target: Target, tail: Tail) -> Targets | None:
         """Classes (b, k) that `target` means for a tail's inputs, or None; raises `TargetError` as a call does."""
@@ -184,16 +190,18 @@ class L2CAF:
             Layers in the order in which they finish; `is_default` marks the one that `layer=None` takes.
         """
         with self._borrowed() as model:
-            return list_layers(model, self._inputs(model, inputs), self._cut_options())
+            called = self._inputs(model, inputs)
+            with in_our_words(model, called):
+                return list_layers(model, called, self._cut_options())
 
     @contextmanager
     def _borrowed(self) -> Iterator[nn.Module]:
-        model = unwrapped(self.model)
+        model = accepted_network(self.model)
         with torch.inference_mode(mode=False), torch.no_grad(), borrow(model):
             yield model
 
     def _inputs(self, model: nn.Module, inputs: Any) -> Inputs:
-        given = Inputs.ensure(inputs)
+        given = accepted_inputs(inputs)
         return given if self.until is None else replace(given, until=resolve_layer(model, self.until)[1])
 
     def _cut_options(self) -> CutOptions:

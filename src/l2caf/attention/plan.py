@@ -29,11 +29,22 @@ from l2caf.attention.probe import probe_of
 from l2caf.attention.reach import later_in_doubt, reaches, with_reach
 from l2caf.errors import FeatureError, LayerError, LocalityWarning, OutputError
 from l2caf.layouts import Layout, LayoutChoice, Space
-from l2caf.tail import Inputs, Keep, LayerCalls, Slots, Tail, cut, dependents, prove_rows_apart
+from l2caf.tail import (
+    Inputs,
+    Keep,
+    LayerCalls,
+    Slots,
+    Tail,
+    cut,
+    dependents,
+    prove_rows_apart,
+    row_axes,
+    with_shared,
+)
 from l2caf.tail.replay import ReadOutput
 
 HALF: Final = (torch.float16, torch.bfloat16)
-Shapes = tuple[torch.Size, ...]  # of the tensors that a network is called with, without the batch
+Shapes = tuple[torch.Size, ...]  # of the tensors that a network is called with, without the batch where they have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,7 @@ class Plan:
         read: takes the network's output to (b, n).
         keep: the least that a replay needs of what ran before the layer; None to run the whole network instead. A
             batch that needs more gets more, for itself: its result does not depend on the batches before it.
+        shared: which tensors of the inputs belong to the whole batch although they are as long as it is.
     """
 
     name: str
@@ -108,6 +120,7 @@ class Plan:
     locality: Locality
     read: ReadOutput
     keep: Keep | None
+    shared: frozenset[int]
 
     def open(self, inputs: Inputs, memory: int | None) -> Cut:
         """Cut the network open for a batch.
@@ -180,9 +193,10 @@ def cut_open(
         FeatureError: if the feature map of an input is not finite, or zero.
         OutputError: if the output of an input is not finite.
     """
-    shapes = tuple(tensor.shape[1:] for tensor in inputs.tensors())
-    plan = plans.get(shapes) or find_plan(model, inputs, options)
-    opened = plan.open(inputs, memory)
+    has_rows = zip(inputs.tensors(), inputs.has_rows(), strict=True)
+    shapes = tuple(tensor.shape[1:] if own else tensor.shape for tensor, own in has_rows)
+    plan = plans.get(shapes) or find_plan(model, with_shared(model, inputs, options.read), options)
+    opened = plan.open(replace(inputs, shared=plan.shared), memory)
     if shapes not in plans:
         prove_rows_apart(opened.tail)  # one row cannot tell what is shared by the batch from what belongs to an input
         plans[shapes] = plan
@@ -231,6 +245,7 @@ def list_layers(model: nn.Module, inputs: Inputs, options: CutOptions) -> list[L
         The layers, in the order in which they finish.
     """
     listed: list[LayerInfo] = []
+    inputs = with_shared(model, inputs, options.read)
     for one in (probe_of(model, inputs, options.read), inputs.first()):
         listed = _listed(survey(model, one, options.layout), options, every=True)
         if any(info.is_default for info in listed):
@@ -259,11 +274,15 @@ def _plan_on(model: nn.Module, one: Inputs, options: CutOptions) -> Plan:
             "behind it undoes any scaling; choose another layer (`l2caf layers`)"
         )
     slots = _slots(model, one, name, module, moving, options)
-    keep = cut(model, one, slots, options.read).keep if options.fast else None
     worst = max((info.locality for info in moving), key=lambda one: list(Verdict).index(one.verdict))
     if isinstance(model, Entrance):  # the map is the input, so its positions are the input's
         worst = Locality(1.0, 0.5, Verdict.FOLLOWS)
-    return Plan(name, model, slots, moving[0].space, worst, options.read, keep)
+    plan = Plan(name, model, slots, moving[0].space, worst, options.read, None, one.shared)
+    if not options.fast:
+        return plan
+    tail = cut(model, one, slots, options.read)
+    slots = replace(slots, layer=replace(slots.layer, rows=row_axes(model, tail.recording)))
+    return replace(plan, slots=slots, keep=tail.keep)
 
 
 def _runs(model: nn.Module, one: Inputs, options: CutOptions) -> tuple[list[LayerInfo], LayerInfo]:

@@ -126,9 +126,14 @@ class Attention:
             RGB in [0, 255].
 
         Raises:
-            DataError: if there are no pictures to draw on, or they do not fit the batch.
+            DataError: if there are no pictures to draw on, they are no tensor, or they do not fit the batch.
         """
         images = self.inputs if images is None else images
+        if images is not None and not isinstance(images, Tensor):
+            raise DataError(
+                f"overlay draws on tensors (b, c, h, w), not on a {type(images).__name__}; for a PIL image: "
+                "`torchvision.transforms.functional.pil_to_tensor(image)[None]`"
+            )
         if images is None or len(images) != len(self.filter):
             given = "none" if images is None else len(images)
             raise DataError(f"overlay needs one picture for each of {len(self.filter)} inputs; got {given}")

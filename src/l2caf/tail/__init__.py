@@ -11,6 +11,8 @@ from l2caf.tail.response import AffineResponse as AffineResponse
 from l2caf.tail.response import is_affine as is_affine
 from l2caf.tail.response import is_odd as is_odd
 from l2caf.tail.response import is_straight as is_straight
+from l2caf.tail.rows import row_axes as row_axes
+from l2caf.tail.rows import with_shared as with_shared
 from l2caf.tail.script import Inputs as Inputs
 from l2caf.tail.script import LayerCalls as LayerCalls
 from l2caf.tail.script import Recording as Recording

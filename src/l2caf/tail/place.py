@@ -14,7 +14,7 @@ from torch import Tensor
 
 from l2caf.layouts import Frames, Layout
 from l2caf.shapes import Rows
-from l2caf.tail.script import LayerCalls
+from l2caf.tail.script import FIRST_AXIS, LayerCalls, RowAxes, RowAxis
 
 
 @dataclass(frozen=True)
@@ -98,23 +98,40 @@ class Place:
         """(r,) which input of the network."""
         return self.rows // self.slots.per_input if self.slots.per_input > 1 else self.rows
 
-    def of(self, tensor: Tensor, *, copy: bool = False) -> Tensor:
-        """The rows of a tensor of the network's batch; several entries per input (frames, windows) stay together."""
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether the rows are the inputs of the network, one by one and in order."""
         n = self.n_inputs
-        is_shared = tensor.dim() == 0 or tensor.shape[0] == 0 or tensor.shape[0] % n != 0
-        if is_shared or _is_identity(self.inputs, n):
-            return tensor.clone() if copy else tensor  # the network may write into what it is given
-        layout = self.slots.layout
-        if layout.is_frame_major and tensor.shape[0] == layout.n_frames * n:
-            return tensor.unflatten(0, (-1, n)).index_select(1, self.inputs).flatten(0, 1)
-        return tensor.unflatten(0, (n, -1)).index_select(0, self.inputs).flatten(0, 1)
+        return len(self.inputs) == n and bool((self.inputs == torch.arange(n, device=self.inputs.device)).all())
 
-    def shape_of(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    def of(self, tensor: Tensor, axes: RowAxes = FIRST_AXIS, *, copy: bool = False) -> Tensor:
+        """The rows of a tensor of the network's batch; several entries per input (frames, windows) stay together.
+
+        Args:
+            tensor: any tensor of the pass over the whole batch.
+            axes: where the inputs lie in it. An axis that is no multiple of the batch holds no inputs.
+            copy: never return `tensor` itself, as the network may write into what it is given.
+
+        Returns:
+            The same for these rows.
+        """
+        axes = () if self.is_whole else self._row_axes(tensor.shape, axes)
+        for one in axes:
+            split = (-1, self.n_inputs) if one.is_minor else (self.n_inputs, -1)
+            entries = tensor.unflatten(one.axis, split)
+            tensor = entries.index_select(one.axis + one.is_minor, self.inputs).flatten(one.axis, one.axis + 1)
+        return tensor.clone() if copy and not axes else tensor
+
+    def shape_of(self, shape: torch.Size, dtype: torch.dtype, axes: RowAxes = FIRST_AXIS) -> Tensor:
         """The same without values."""
+        sizes = list(shape)
+        for one in self._row_axes(shape, axes):
+            sizes[one.axis] = len(self.rows) * (sizes[one.axis] // self.n_inputs)
+        return torch.empty(sizes, dtype=dtype, device="meta")
+
+    def _row_axes(self, shape: torch.Size, axes: RowAxes) -> RowAxes:
         n = self.n_inputs
-        if len(shape) and shape[0] and shape[0] % n == 0:
-            shape = torch.Size((len(self.rows) * (shape[0] // n), *shape[1:]))
-        return torch.empty(shape, dtype=dtype, device="meta")
+        return tuple(one for one in axes if one.axis < len(shape) and shape[one.axis] and shape[one.axis] % n == 0)
 
     def at(self, call: int, own: Tensor | None) -> Tensor:
         """What the layer returns at a call: the filtered map in the slots that are asked for, in the others its own.
@@ -128,11 +145,13 @@ class Place:
         """
         if self.slots.is_single:
             return self.filtered
-        frames = self.slots.layout.split(self.of(self.maps[call]) if own is None else own)
+        layout = self.slots.layout
+        axes = (RowAxis(0, is_minor=layout.is_frame_major),)
+        frames = layout.split(self.of(self.maps[call], axes) if own is None else own)
         if self.slots.layer.joint:
-            return self.slots.layout.join(self._all_at(call, frames, is_own=own is not None))
+            return layout.join(self._all_at(call, frames, is_own=own is not None))
         here = self._is_here(call, frames.shape[1]).view(*frames.shape[:2], *(1 for _ in frames.shape[2:]))
-        return self.slots.layout.join(torch.where(here, self.filtered.unsqueeze(1), frames))
+        return layout.join(torch.where(here, self.filtered.unsqueeze(1), frames))
 
     def _all_at(self, call: int, frames: Tensor, *, is_own: bool) -> Tensor:
         maps = list(frames.unbind(1))
@@ -159,7 +178,3 @@ def filtered_elements(slots: Slots, features: Tensor) -> int:
     """Elements of the map that one row of the tail sends through the network: all frames, whichever is filtered."""
     frames = 1 if slots.layer.joint else slots.layout.n_frames  # `features` hold all frames of a joint filter
     return frames * math.prod(features.shape[1:])
-
-
-def _is_identity(rows: Rows, n: int) -> bool:
-    return len(rows) == n and bool((rows == torch.arange(n, device=rows.device)).all())

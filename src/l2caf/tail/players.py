@@ -1,5 +1,6 @@
 """Answer the module calls of one replay: from the script of a recording, or by running the whole network."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -11,7 +12,17 @@ from torch.utils import _pytree as pytree
 from l2caf.errors import TailError
 from l2caf.guard import Args, Kwargs, genuine_call
 from l2caf.tail.place import Place
-from l2caf.tail.script import Event, Held, LayerCalls, Recording, Step, tensors_in, with_part
+from l2caf.tail.script import (
+    FIRST_AXIS,
+    Event,
+    Held,
+    LayerCalls,
+    Recording,
+    RowAxes,
+    Step,
+    tensors_in,
+    with_part,
+)
 
 
 class _ShapesMeetValues(TorchFunctionMode):
@@ -89,16 +100,21 @@ class Player:
             return with_part(own, self.part, lambda tensor: self.place.at(call, tensor))
         if event.output is None:
             return self.place.at(call, None)
-        return with_part(event.output, self.part, lambda _: self.place.at(call, None), self.place.of)
+        numbers = itertools.count()
+        return pytree.tree_map_only(
+            Held,
+            lambda held: self.place.at(call, None) if next(numbers) == self.part else self._held(held),
+            event.output,
+        )
 
-    def input(self, tensor: Tensor) -> Tensor:
+    def input(self, tensor: Tensor, axes: RowAxes = FIRST_AXIS) -> Tensor:
         """An input of the network for these rows: its values only where everything was kept."""
-        return self.place.of(tensor) if self.has_inputs else self.place.shape_of(tensor.shape, tensor.dtype)
+        return self.place.of(tensor, axes) if self.has_inputs else self.place.shape_of(tensor.shape, tensor.dtype, axes)
 
     def _held(self, held: Held) -> Tensor:
         if held.value is None:
-            return self.place.shape_of(held.shape, held.dtype)
-        return self.place.of(held.value, copy=True)  # the network may write into what it is given
+            return self.place.shape_of(held.shape, held.dtype, held.rows)
+        return self.place.of(held.value, held.rows, copy=True)  # the network may write into what it is given
 
 
 class Substitute:
@@ -123,6 +139,6 @@ class Substitute:
         number = self.layer.calls.index(call)
         return with_part(output, self.layer.part, lambda own: self.place.at(number, own))
 
-    def input(self, tensor: Tensor) -> Tensor:
+    def input(self, tensor: Tensor, axes: RowAxes = FIRST_AXIS) -> Tensor:
         """An input of the network for these rows."""
-        return self.place.of(tensor)
+        return self.place.of(tensor, axes)

@@ -9,12 +9,10 @@ from l2caf.errors import TailError
 from l2caf.shapes import Outputs
 from l2caf.tail.place import Slots
 from l2caf.tail.record import record
-from l2caf.tail.replay import Keep, ReadOutput, Tail
-from l2caf.tail.script import Inputs, Recording
+from l2caf.tail.replay import ON_MISSING_VALUES, Keep, ReadOutput, Tail
+from l2caf.tail.script import Held, Inputs, Recording
 
 REPLAY_RTOL: Final = 1e-4  # a replay repeats the same float32 kernels; other batch sizes change summation order only
-# What a network's own code raises when it asks a tensor without values for a value, a shape or a branch.
-ON_MISSING_VALUES: Final = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
 
 
 def cut(
@@ -50,7 +48,7 @@ def cut(
     reason: Exception | None = None
     for level in levels:
         if recording is None or level == "all":
-            recording = record(model, inputs, slots.layer, copy=level == "all")
+            recording = record(model, inputs, slots.layer, hold=Held.copy_of if level == "all" else Held.of)
         if level == "alive" and recording.is_stale():  # what the network still held was written into after the layer
             continue
         tail = Tail(model, recording, slots.layout, read, keep=level, memory=memory)
@@ -83,7 +81,7 @@ def _prove(tail: Tail) -> None:
 
 
 def prove_rows_apart(tail: Tail) -> None:
-    """Check that an input's output does not depend on what else is in the batch.
+    """Check that an input's output does not depend on what else is in the batch, nor on its place in it.
 
     Args:
         tail: the tail.
@@ -91,12 +89,12 @@ def prove_rows_apart(tail: Tail) -> None:
     Raises:
         TailError: if it does.
     """
-    filters = torch.ones(2, tail.n_positions, device=tail.features.device)
+    filters = torch.ones(3, tail.n_positions, device=tail.features.device)
     filters[1] = torch.linspace(-1, 2, tail.n_positions)
-    rows = torch.zeros(2, dtype=torch.long, device=tail.features.device)
+    rows = torch.tensor([0, 0, tail.n_inputs - 1], device=tail.features.device)
     with torch.no_grad():
-        together = tail.through(tail.layout.apply(tail.features[:1].expand(2, *tail.features.shape[1:]), filters), rows)
-    worst, tolerance = _difference(together[:1], tail.reference[:1])
+        together = tail.through(tail.layout.apply(tail.features.index_select(0, rows), filters), rows)
+    worst, tolerance = _difference(together[::2], tail.reference[rows[::2]])
     if not worst <= tolerance:
         raise TailError(
             f"what the network says of one input changes by {worst:.1e} (relative) with the others in the batch: it "

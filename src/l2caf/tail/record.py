@@ -48,9 +48,11 @@ class _Frame:
 class _Recorder:
     """Answers every module call of one forward pass and keeps the path to the layer's last call."""
 
-    def __init__(self, layer: LayerCalls, *, copy: bool, change: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(
+        self, layer: LayerCalls, hold: Callable[[Tensor], Held], change: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         self.layer = layer
-        self.hold = Held.copy_of if copy else Held.of
+        self.hold = hold
         self.change = change
         self.calls = 0
         self.frames: list[_Frame] = []
@@ -86,7 +88,7 @@ class _Recorder:
         if not tensors:
             raise LayerError(f"the layer returned {type(output).__name__}, which holds no tensor; choose another layer")
         self.maps.append(tensors[self.layer.part].detach().clone())
-        rest = None if tensors[0] is output else pytree.tree_map_only(Tensor, Tensor.detach, output)
+        rest = None if tensors[0] is output else pytree.tree_map_only(Tensor, Held.copy_of, output)
         parent = self.frames[-1]
         parent.events.append(Event(Step.LAYER, module, rest))
         parent.has_layer = True
@@ -104,7 +106,7 @@ def record(
     inputs: Inputs,
     layer: LayerCalls,
     *,
-    copy: bool = False,
+    hold: Callable[[Tensor], Held] = Held.of,
 ) -> Recording:
     """Run the network once and keep what is needed to replay it from `layer` on.
 
@@ -112,7 +114,8 @@ def record(
         model: a borrowed network.
         inputs: what to call it with.
         layer: where to cut.
-        copy: keep a copy of every finished output, not only what the network still holds when the layer returns.
+        hold: what to keep of a finished output: what the network still holds when the layer returns, or, as
+            `Held.copy_of`, a copy of it.
 
     Returns:
         The recording; its tensors carry no gradient.
@@ -120,8 +123,12 @@ def record(
     Raises:
         LayerError: if the layer was never called, or returned no tensor.
     """
-    recorder = _Recorder(layer, copy=copy)
+    recorder = _Recorder(layer, hold)
     output = _run(model, inputs, recorder)
+    if len(layer.rows) == len(recorder.script):
+        for event, rows in zip(recorder.script, layer.rows, strict=True):
+            for held, axes in zip(held_by(event), rows, strict=False):
+                held.rows = axes
     script = tuple(replace(event, depends=place in layer.rerun) for place, event in enumerate(recorder.script))
     return Recording(inputs, output, tuple(recorder.maps), layer, script)
 
@@ -144,7 +151,7 @@ def dependents(
         LayerError: if the layer was not called so often.
         TailError: if the network calls other modules when the features change.
     """
-    recorders = [_Recorder(layer, copy=True), _Recorder(layer, copy=True, change=change)]
+    recorders = [_Recorder(layer, Held.copy_of), _Recorder(layer, Held.copy_of, change)]
     for recorder in recorders:
         _run(model, inputs, recorder)
     plain, changed = (recorder.script for recorder in recorders)

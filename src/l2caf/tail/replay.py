@@ -14,19 +14,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from l2caf.errors import TailError
+from l2caf.errors import L2CAFError, TailError
 from l2caf.guard import intercept
 from l2caf.layouts import Layout
 from l2caf.shapes import Outputs, Rows
 from l2caf.tail.place import Place, Slots, filtered_elements
 from l2caf.tail.players import Player, Substitute
-from l2caf.tail.script import Recording
+from l2caf.tail.script import FIRST_AXIS, Recording
 
 ReadOutput = Callable[[Any], Float[Tensor, "b n"]]
 Keep = Literal["shapes", "alive", "all"]
 
 # Bytes of filtered feature maps in flight (one pass over the batch is always allowed): on a CPU what its caches hold.
 ROW_BUDGET: Final = {"cpu": 4 * 2**20, "other": 256 * 2**20}
+
+
+# What a network's own code raises when it asks a tensor without values for a value, a shape or a branch.
+ON_MISSING_VALUES: Final = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
 
 
 class Tail:
@@ -37,6 +41,7 @@ class Tail:
     more.
 
     Attributes:
+        recording: the pass that is replayed.
         features: A, the layer's feature map (b, ...).
         slots: which runs and frames of the layer are looked at.
         layout: where the positions of `features` are.
@@ -62,8 +67,9 @@ class Tail:
         memory: int | None = None,
     ) -> None:
         self._model = model
-        self._recording = recording.shapes_only() if keep == "shapes" else recording
+        self.recording = recording.shapes_only() if keep == "shapes" else recording
         self._read = read
+        self._input_axes = [FIRST_AXIS if has_rows else () for has_rows in recording.inputs.has_rows()]
         self._state: dict[str, Tensor] = {}
         self.keep = keep
         self.slots = Slots(recording.layer, layout)
@@ -132,18 +138,28 @@ class Tail:
         Raises:
             TailError: if the network takes another path than when it was recorded.
         """
-        return self._through(Place(self.slots, self._recording.maps, features, rows))
+        return self._through(Place(self.slots, self.recording.maps, features, rows))
 
     def _through(self, place: Place) -> Float[Tensor, "r n"]:
         self.n_passes += len(place.rows)
         player: Player | Substitute
         if self.keep is None:
-            player = Substitute(self._recording.layer, place)
+            player = Substitute(self.recording.layer, place)
         else:
-            player = Player(self._recording, place, has_inputs=self.keep == "all")
-        inputs = self._recording.inputs.map(player.input)
-        with player.mode, self._differentiable(), intercept(player.modules(), player):
-            output = self._read(inputs.call(self._answer))
+            player = Player(self.recording, place, has_inputs=self.keep == "all")
+        axes = iter(self._input_axes)
+        inputs = self.recording.inputs.map(lambda tensor: player.input(tensor, next(axes)))
+        try:
+            with player.mode, self._differentiable(), intercept(player.modules(), player):
+                output = self._read(inputs.call(self._answer))
+        except (L2CAFError, torch.cuda.OutOfMemoryError):
+            raise
+        except ON_MISSING_VALUES as error:
+            raise TailError(
+                f"the network cannot be replayed from this layer on ({type(error).__name__}: {error}): it takes no "
+                "batch of another size, or reads what was not kept from before the layer, as where it branches on the "
+                "values of its features; `fast=False` with `solver='descent'` runs the whole network instead"
+            ) from error
         if output.is_meta:
             raise TailError("the output reads values from before the layer that were not kept")
         return output
@@ -159,7 +175,7 @@ class Tail:
             TailError: if the network itself casts to half precision on the way.
         """
         tail = Tail(
-            self._model, self._recording.in_float32(), self.slots.layout, self._read, keep=self.keep, memory=self.memory
+            self._model, self.recording.in_float32(), self.slots.layout, self._read, keep=self.keep, memory=self.memory
         )
         tail._state = {
             name: tensor.float() if tensor.is_floating_point() else tensor
@@ -196,4 +212,4 @@ class Tail:
     def _run(self, filters: Float[Tensor, "r p"], rows: Rows) -> Float[Tensor, "r n"]:
         every = len(rows) == self.n_inputs and torch.equal(rows, self.all_rows())
         features = self.layout.apply(self.features if every else self.features.index_select(0, rows), filters)
-        return self._through(Place(self.slots, self._recording.maps, features, rows, filters))
+        return self._through(Place(self.slots, self.recording.maps, features, rows, filters))

@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,6 @@ from torch.utils import _pytree as pytree
 
 from l2caf.errors import LayerError, LayoutError
 from l2caf.guard import Args, Kwargs, genuine_call, intercept, version_of
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +23,13 @@ class Inputs:
         args: positional arguments; tensors carry the batch on their first axis.
         kwargs: keyword arguments; tensors carry the batch on their first axis.
         until: a module whose output is taken for the network's (Eq. 3); None for the network's own.
+        shared: which tensors, counted over all arguments, belong to the whole batch although they are as long as it is.
     """
 
     args: Args = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     until: nn.Module | None = None
+    shared: frozenset[int] = frozenset()
 
     @classmethod
     def ensure(cls, value: object) -> "Inputs":
@@ -49,6 +49,34 @@ class Inputs:
         """Every tensor among the arguments, in order."""
         return tensors_in((self.args, dict(self.kwargs)))
 
+    @property
+    def n_inputs(self) -> int:
+        """How many inputs the batch holds: as many as the first picture has rows, or else the first tensor.
+
+        Raises:
+            LayoutError: if there is no tensor, or no input.
+        """
+        tensors = self.tensors()
+        first = next(filter(is_picture, tensors), next(iter(tensors), None))
+        if first is None or first.dim() == 0 or first.shape[0] == 0:
+            raise LayoutError(
+                f"inputs hold {'an empty batch' if tensors else 'no tensor'}; expected tensors (b, ...) with b > 0"
+            )
+        return first.shape[0]
+
+    def has_rows(self) -> list[bool]:
+        """Which tensors have a row for each input, in order; the others belong to the whole batch."""
+        b = self.n_inputs
+        return [
+            number not in self.shared and tensor.dim() > 0 and tensor.shape[0] == b
+            for number, tensor in enumerate(self.tensors())
+        ]
+
+    def map_rows(self, function: Callable[[Tensor], Tensor]) -> "Inputs":
+        """The same call with `function` applied to every tensor that has a row for each input."""
+        has_rows = iter(self.has_rows())
+        return self.map(lambda tensor: function(tensor) if next(has_rows) else tensor)
+
     def first(self) -> "Inputs":
         """The first input of a batch, as a batch of one.
 
@@ -58,13 +86,7 @@ class Inputs:
         Raises:
             LayoutError: if there is no tensor, or no input.
         """
-        tensors = self.tensors()
-        if not tensors or tensors[0].dim() == 0 or tensors[0].shape[0] == 0:
-            raise LayoutError(
-                f"inputs hold {'an empty batch' if tensors else 'no tensor'}; expected tensors (b, ...) with b > 0"
-            )
-        b = tensors[0].shape[0]
-        return self.map(lambda tensor: tensor[:1] if tensor.dim() and tensor.shape[0] == b else tensor)
+        return self.map_rows(lambda tensor: tensor[:1])
 
     def pictures(self) -> list[int]:
         """Which of the tensors may hold pictures: floats, or bytes, with an axis behind batch and channels.
@@ -114,6 +136,24 @@ def _leave(module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class RowAxis:
+    """An axis of a tensor along which the inputs of a batch lie, each with one entry or several.
+
+    Attributes:
+        axis: which axis.
+        is_minor: of several entries for each input, whether those of one input lie a batch apart (frame by frame)
+            rather than side by side.
+    """
+
+    axis: int = 0
+    is_minor: bool = False
+
+
+RowAxes = tuple[RowAxis, ...]  # of one tensor; none where it belongs to the whole batch
+FIRST_AXIS: Final[RowAxes] = (RowAxis(),)
+
+
+@dataclass(frozen=True, slots=True)
 class LayerCalls:
     """Some calls of one module.
 
@@ -125,6 +165,8 @@ class LayerCalls:
         joint: one filter over all calls and frames, rather than one for each.
         rerun: places of those steps of the script that depend on an earlier call of the layer, as `dependents` finds
             them; they run again on every replay.
+        rows: where the inputs lie in each tensor that each step of the script returned, as `row_axes` finds them. A
+            script of another length has them on the first axis of what is a multiple of the batch.
     """
 
     module: nn.Module
@@ -133,6 +175,7 @@ class LayerCalls:
     frames: tuple[int, ...] | None = None
     joint: bool = False
     rerun: frozenset[int] = frozenset()
+    rows: tuple[tuple[RowAxes, ...], ...] = ()
 
 
 class Step(Enum):
@@ -145,13 +188,14 @@ class Step(Enum):
 
 @dataclass(slots=True)
 class Held:
-    """One tensor that a finished module returned: its shape always, its value only where it can still matter."""
+    """One tensor that a module returned: its shape always, its value only where it can still matter."""
 
     shape: torch.Size
     dtype: torch.dtype
     version: int
     reference: weakref.ref[Tensor]
     value: Tensor | None = None
+    rows: RowAxes = FIRST_AXIS
 
     @classmethod
     def of(cls, tensor: Tensor) -> "Held":
@@ -191,7 +235,7 @@ class Event:
 
     step: Step
     module: nn.Module
-    output: Any = None  # RETURN: the output, its tensors Held; LAYER: the output where it is more than one tensor
+    output: Any = None  # its tensors Held; of LAYER only where it is more than one tensor
     depends: bool = False  # on an earlier call of the layer: it runs again on replay, whatever its step
 
 
@@ -219,24 +263,27 @@ class Recording:
 
     def shapes_only(self) -> "Recording":
         """The same recording without any kept value."""
-        return replace(self, script=_script_with(self.script, Held, Held.shape_only))
+        return replace(self, script=_script_with(self.script, Held.shape_only, but=Step.LAYER))
 
     def in_float32(self) -> "Recording":
         """The same recording with every float in single precision."""
-        script = _script_with(self.script, Held, Held.in_float32)
         return replace(
             self,
             inputs=self.inputs.map(_in_float32),
             output=pytree.tree_map_only(Tensor, _in_float32, self.output),
             maps=tuple(map(_in_float32, self.maps)),
-            script=_script_with(script, Tensor, _in_float32),
+            script=_script_with(self.script, Held.in_float32),
         )
 
 
-def _script_with(script: tuple[Event, ...], kind: type[T], function: Callable[[T], T]) -> tuple[Event, ...]:
-    """The script with `function` of everything of one kind that its steps returned."""
-    outputs = (pytree.tree_map_only(kind, function, event.output) for event in script)
-    return tuple(replace(event, output=output) for event, output in zip(script, outputs, strict=True))
+def _script_with(
+    script: tuple[Event, ...], function: Callable[[Held], Held], *, but: Step | None = None
+) -> tuple[Event, ...]:
+    """The script with `function` of every tensor that its steps returned, but for steps of one kind."""
+    return tuple(
+        event if event.step is but else replace(event, output=pytree.tree_map_only(Held, function, event.output))
+        for event in script
+    )
 
 
 def _in_float32(tensor: Tensor) -> Tensor:
