@@ -112,7 +112,7 @@ class ModelCard:
         """Read the card beside a weight file.
 
         Args:
-            weights: the weight file.
+            weights: the weight file, or a folder of weights, whose card is `model.json` in it.
 
         Returns:
             The card; an empty one if there is no such file.
@@ -120,7 +120,7 @@ class ModelCard:
         Raises:
             WeightsError: if the card cannot be read, is no JSON object, or has a field that does not exist.
         """
-        path = weights.with_suffix(".json")
+        path = weights / "model.json" if weights.is_dir() else weights.with_suffix(".json")
         return cls.read(path) if path.is_file() else cls()
 
     @classmethod
