@@ -142,8 +142,8 @@ class _InFile:
         if isinstance(n_classes, int):
             self.meta["categories"] = range(n_classes)
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         """The enumeration, by which torchvision checks what it is given."""
         return type(self._published)
 
