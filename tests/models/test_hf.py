@@ -185,8 +185,15 @@ def test_what_a_processor_returns_is_explained_and_what_is_no_picture_in_it_goes
     torch.testing.assert_close(attention.filter, ours.filter)
 
 
-def test_integers_among_what_a_processor_returns_reach_the_network() -> None:
+def test_what_is_no_float_among_what_a_processor_returns_reaches_the_network() -> None:
     model = hf.ViTForMaskedImageModeling(hf.ViTConfig(**TINY)).eval()
-    batch = hf.BatchFeature({"pixel_values": X, "bool_masked_pos": torch.zeros(2, 16, dtype=torch.bool)})
-    attention = L2CAF(model, output="reconstruction")(batch)
-    torch.testing.assert_close(attention.output, model(**batch).reconstruction.flatten(1))
+    hidden = torch.arange(16).remainder(2).expand(2, -1)
+    batch = hf.BatchFeature({"pixel_values": X, "bool_masked_pos": hidden})
+
+    def colours(output: Any) -> torch.Tensor:
+        return output.reconstruction.mean((2, 3))
+
+    attention = L2CAF(model, output=colours)(batch, 0)
+    torch.testing.assert_close(attention.output, colours(model(**batch)))
+    bare = hf.BatchFeature({"pixel_values": X})
+    assert not torch.allclose(attention.output, L2CAF(model, output=colours)(bare, 0).output)

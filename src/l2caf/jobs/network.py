@@ -150,28 +150,34 @@ def load(
     return Network(**{one.name: getattr(loaded, one.name) for one in fields(loaded)})
 
 
-def _each(pictures: Picture | Sequence[Picture]) -> list[Any]:
+def _each(pictures: Picture | Sequence[Picture]) -> list[Picture]:
     """The pictures one by one."""
-    if isinstance(pictures, str | Path | Image.Image):
-        return [pictures]
-    if isinstance(pictures, np.ndarray | Tensor):
-        return list(pictures) if pictures.ndim == 4 else [pictures]
+    match pictures:
+        case str() | Path() | Image.Image():
+            return [pictures]
+        case np.ndarray() | Tensor():
+            return list(pictures) if pictures.ndim == 4 else [pictures]
     return list(pictures)
 
 
 def _image(picture: Picture) -> Image.Image:
     """A picture of any kind but prepared ones as RGB."""
-    if isinstance(picture, str | Path):
-        return read_picture(Path(picture))
-    if isinstance(picture, Tensor):
-        picture = picture.cpu().permute(1, 2, 0).numpy() if picture.dim() == 3 else picture.cpu().numpy()
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim not in {2, 3} or 0 in picture.shape:
-            raise DataError(
-                f"an array of {picture.dtype} of shape {picture.shape} is no picture; expected uint8 (h, w, 3), or a "
-                "tensor of floats (3, h, w) that is prepared already"
-            )
-        picture = Image.fromarray(picture)
-    if not isinstance(picture, Image.Image):
-        raise DataError(f"a {type(picture).__name__} is no picture; expected a path, an image, an array or a tensor")
-    return as_rgb(picture)
+    match picture:
+        case str() | Path():
+            return read_picture(Path(picture))
+        case Image.Image():
+            return as_rgb(picture)
+        case Tensor():
+            return _from_array(picture.cpu().movedim(0, -1).numpy())
+        case np.ndarray():
+            return _from_array(picture)
+    raise DataError(f"a {type(picture).__name__} is no picture; expected a path, an image, an array or a tensor")
+
+
+def _from_array(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.ndim not in {2, 3} or 0 in pixels.shape:
+        raise DataError(
+            f"an array of {pixels.dtype} of shape {pixels.shape} is no picture; expected uint8 (h, w, 3), or a tensor "
+            "of floats (3, h, w) that is prepared already"
+        )
+    return as_rgb(Image.fromarray(pixels))

@@ -6,7 +6,7 @@ black to white show which part of the picture each pixel of the input comes from
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from l2caf.models.card import Channels, Fit, ModelCard
+from l2caf.models.card import Channels, Fit, ModelCard, Resample
 
 logger = logging.getLogger("l2caf")
 
@@ -23,13 +23,14 @@ SHORT: Final = 256  # one shade of grey a pixel
 MARGIN: Final = 0.1  # of the ramps at each edge, where resizing bends them
 TOLERANCE: Final = 0.01  # of a side
 Box = tuple[float, float, float, float]
+Processor = Callable[..., Mapping[str, Any]]
 
 
-class _CannotSay(Exception):  # noqa: N818  (it ends in a warning)
-    """A card has no words for what a processor does."""
+class _CardError(Exception):
+    """A card has no words for what a processor does; the message ends in a warning."""
 
 
-def card_of(processor: Any, name: str) -> ModelCard:
+def card_of(processor: Processor, name: str) -> ModelCard:
     """The card by which pictures are prepared as an image processor prepares them.
 
     Args:
@@ -45,7 +46,7 @@ def card_of(processor: Any, name: str) -> ModelCard:
         mean, std, channels = _colours(processor)
         known = ModelCard(mean=mean, std=std, channels=channels, resample=_resample(processor))
         size, fit, crop = _geometry(processor)
-    except _CannotSay as reason:
+    except _CardError as reason:
         logger.warning(
             "%s of %s %s, which a model card cannot say: l2caf prepares pictures in another way, set by size, mean, "
             "std and fit; or call L2CAF with what the processor itself returns",
@@ -55,19 +56,19 @@ def card_of(processor: Any, name: str) -> ModelCard:
     return ModelCard(size=size, mean=mean, std=std, fit=fit, crop=crop, channels=channels, resample=known.resample)
 
 
-def _processed(processor: Any, picture: np.ndarray) -> Tensor:
+def _processed(processor: Processor, picture: np.ndarray) -> Tensor:
     """What the network is fed of a picture (h, w, 3): (3, h, w)."""
     try:
         values = processor(images=Image.fromarray(picture), return_tensors="pt")["pixel_values"]
     except Exception as error:  # of any code
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _CannotSay(f"does not take a picture alone ({reason})") from error
+        raise _CardError(f"does not take a picture alone ({reason})") from error
     if not isinstance(values, Tensor) or values.dim() != 4 or values.shape[:2] != (1, 3):
-        raise _CannotSay(f"makes {tuple(getattr(values, 'shape', ()))} of a picture and not (1, 3, h, w)")
+        raise _CardError(f"makes {tuple(getattr(values, 'shape', ()))} of a picture and not (1, 3, h, w)")
     return values[0].double()
 
 
-def _colours(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...], Channels | None]:
+def _colours(processor: Processor) -> tuple[tuple[float, ...], tuple[float, ...], Channels | None]:
     """Mean, deviation and order of the channels."""
 
     def of(colour: tuple[int, int, int]) -> Tensor:
@@ -81,7 +82,7 @@ def _colours(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...], Chan
         gain = one.diagonal()
         if torch.allclose(one, gain.diag(), atol=1e-5) and bool((gain > 0).all()):
             return _digits(-black / gain), _digits(1 / gain), order
-    raise _CannotSay("mixes the colours of a picture")
+    raise _CardError("mixes the colours of a picture")
 
 
 def _digits(values: Tensor) -> tuple[float, ...]:
@@ -89,18 +90,19 @@ def _digits(values: Tensor) -> tuple[float, ...]:
     return tuple(float(f"{value:.6g}") + 0.0 for value in values.tolist())
 
 
-def _resample(processor: Any) -> Any:
+def _resample(processor: Processor) -> Resample | None:
     how = getattr(processor, "resample", None)
-    return None if how is None else Image.Resampling(int(how)).name.lower()
+    known: dict[int, Resample] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+    return None if how is None else known[int(how)]
 
 
-def _geometry(processor: Any) -> tuple[tuple[int, int], Fit, float | None]:
+def _geometry(processor: Processor) -> tuple[tuple[int, int], Fit, float | None]:
     """Size of the input, and which part of a picture it shows."""
     shapes = [(SHORT, LONG), (LONG, SHORT)]
     found = [_shown(processor, shape) for shape in shapes]
     (size, _), (other, _) = found
     if size != other:
-        raise _CannotSay(f"makes inputs of several sizes ({size} and {other})")
+        raise _CardError(f"makes inputs of several sizes ({size} and {other})")
     fits: dict[Fit, Callable[[float, float], float]] = {"squash": lambda a, _: a, "crop": min}
     for fit, scale in fits.items():
         shares = []
@@ -111,10 +113,10 @@ def _geometry(processor: Any) -> tuple[tuple[int, int], Fit, float | None]:
         share = sum(shares) / len(shares)
         if max(shares) - min(shares) < TOLERANCE and share < 1 + TOLERANCE:
             return size, fit, None if share > 1 - TOLERANCE / 4 else round(share, 3)
-    raise _CannotSay("shows a part of the picture that depends on its aspect")
+    raise _CardError("shows a part of the picture that depends on its aspect")
 
 
-def _shown(processor: Any, shape: tuple[int, int]) -> tuple[tuple[int, int], Box]:
+def _shown(processor: Processor, shape: tuple[int, int]) -> tuple[tuple[int, int], Box]:
     """The size of the input made of a picture (h, w), and the rectangle of the picture that it shows."""
     h, w = shape
     across = np.broadcast_to(((np.arange(w) + 0.5) * 256 / w).astype(np.uint8)[None, :, None], (h, w, 3))
@@ -127,7 +129,7 @@ def _shown(processor: Any, shape: tuple[int, int]) -> tuple[tuple[int, int], Box
         ends.append(_ends(light, shape[axis]))
     (x0, x1), (y0, y1) = ends
     if max(abs(x0 + x1 - w) / w, abs(y0 + y1 - h) / h) > 2 * TOLERANCE:
-        raise _CannotSay("shows a part of the picture beside its middle")
+        raise _CardError("shows a part of the picture beside its middle")
     return (int(black.shape[0]), int(black.shape[1])), (x0, y0, x1, y1)
 
 
@@ -140,5 +142,5 @@ def _ends(light: Tensor, side: int) -> tuple[float, float]:
     slope = ((centres - centres.mean()) * (places - places.mean())).sum() / (centres - centres.mean()).square().sum()
     first = places.mean() - slope * centres.mean()
     if float((places - first - slope * centres).abs().max()) > 2 * TOLERANCE * side or slope <= 0:
-        raise _CannotSay("shows something else than one rectangle of the picture")
+        raise _CardError("shows something else than one rectangle of the picture")
     return float(first), float(first + slope * n)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from safetensors import SafetensorError
@@ -33,7 +33,7 @@ class WeightFile:
 
     path: Path
     tensors: Mapping[str, Tensor]
-    versions: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, object] = field(default_factory=dict)
 
     def state_for(self, model: nn.Module) -> dict[str, Tensor]:
         """The tensors as `model.load_state_dict` takes them, in a new dictionary.
@@ -44,9 +44,9 @@ class WeightFile:
         Returns:
             The tensors by name, with the notes from which torch tells files of older versions of a network.
         """
-        state: Any = OrderedDict(self.tensors)
-        present = {"": {"version": model._version}}  # noqa: SLF001  (torch has no public name for it)
-        state._metadata = self.versions or present  # noqa: SLF001
+        state = OrderedDict(self.tensors)
+        present = vars(model.state_dict())["_metadata"]
+        vars(state)["_metadata"] = self.versions or {"": present[""]}
         return state
 
     def reshaped(self, model: nn.Module) -> list[str]:
@@ -115,7 +115,7 @@ def read_weights(path: Path) -> WeightFile:
         WeightsError: if the file is missing or damaged, or holds code, or holds no tensors.
     """
     tensors: dict[str, Tensor] = {}
-    versions: dict[str, Any] = {}
+    versions: dict[str, object] = {}
     for file in _files(path):
         state = _unwrapped(_read(file))
         tensors |= {

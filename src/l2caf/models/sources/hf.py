@@ -14,7 +14,7 @@ from l2caf.errors import ModelError, WeightsError
 from l2caf.extras import require
 from l2caf.models.card import ModelCard
 from l2caf.models.hub import is_reachable
-from l2caf.models.processor import card_of
+from l2caf.models.processor import Processor, card_of
 from l2caf.models.source import Library, Wanted, enter
 from l2caf.models.sources.building import no_weights
 from l2caf.torchvision_compat import import_torchvision
@@ -22,6 +22,9 @@ from l2caf.torchvision_compat import import_torchvision
 logger = logging.getLogger("l2caf")
 
 EXPLAINED: Final = ("logits", "pooler_output", "last_hidden_state")  # of what a network returns, the first that it has
+Config = Any  # of transformers, whose classes differ in what they hold
+Kind = Any  # a class of transformers' networks
+WHERE: Final = ("trust_remote_code", "local_files_only")
 A_PATH: Final = (".", "/", "~")  # what begins so is a folder and no name on the hub
 
 
@@ -62,10 +65,8 @@ class HuggingFace(Library):
             kind = _class_of(transformers, config)
             if wanted.published:
                 model = _loaded(kind, name, (place,), {**arguments, **where, "config": config})
-            elif wanted.file is not None:
-                model = _from_file(kind, name, wanted, config, arguments)
             else:
-                model = _built(kind, name, config, arguments)
+                model = _unpublished(kind, name, wanted, config, arguments)
             processor = _processor(transformers, name, place, where)
         model.float().register_forward_hook(output_to_explain)
         card = ModelCard() if processor is None else card_of(processor, f"hf/{name}")
@@ -86,7 +87,9 @@ def _place(name: str) -> str:
     return str(folder) if folder.is_dir() else name
 
 
-def _config(transformers: Any, name: str, place: str, arguments: Mapping[str, object]) -> tuple[Any, dict[str, object]]:
+def _config(
+    transformers: ModuleType, name: str, place: str, arguments: Mapping[str, object]
+) -> tuple[Config, dict[str, object]]:
     """The configuration, and those arguments that are none of its values but, perhaps, of the constructor."""
     try:
         config, others = transformers.AutoConfig.from_pretrained(place, **arguments, return_unused_kwargs=True)
@@ -94,13 +97,10 @@ def _config(transformers: Any, name: str, place: str, arguments: Mapping[str, ob
         raise WeightsError(_not_here(name, place, error)) from error
     except (ValueError, TypeError, LookupError) as error:
         raise ModelError(f"network 'hf/{name}' is none of transformers: {_first_line(error)}") from error
-    return config, {key: value for key, value in others.items() if key in arguments and key not in _WHERE}
+    return config, {key: value for key, value in others.items() if key in arguments and key not in WHERE}
 
 
-_WHERE: Final = ("trust_remote_code", "local_files_only")
-
-
-def _class_of(transformers: Any, config: Any) -> Any:
+def _class_of(transformers: ModuleType, config: Config) -> Kind:
     """The class that the configuration names; without a name, a classifier of pictures, or the bare network."""
     for architecture in config.architectures or ():
         if hasattr(transformers, architecture):
@@ -111,14 +111,14 @@ def _class_of(transformers: Any, config: Any) -> Any:
     raise ModelError(f"transformers has no network for a {type(config).__name__}")
 
 
-def _built(kind: Any, name: str, config: Any, arguments: Mapping[str, object]) -> Any:
+def _built(kind: Kind, name: str, config: Config, arguments: Mapping[str, object]) -> nn.Module:
     try:
         return kind(config, **arguments)
     except (TypeError, ValueError) as error:
         raise ModelError(f"network 'hf/{name}' does not take these arguments: {error}") from error
 
 
-def _loaded(kind: Any, name: str, place: tuple[str | None], asked: Mapping[str, object]) -> Any:
+def _loaded(kind: Kind, name: str, place: tuple[str | None], asked: Mapping[str, object]) -> nn.Module:
     """The network with weights for each of its tensors."""
     try:
         model, told = kind.from_pretrained(*place, **asked, output_loading_info=True, ignore_mismatched_sizes=True)
@@ -128,7 +128,7 @@ def _loaded(kind: Any, name: str, place: tuple[str | None], asked: Mapping[str, 
         raise ModelError(f"network 'hf/{name}' does not take these arguments: {error}") from error
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"the weights of hf/{name} do not fit it: {_first_line(error)}") from error
-    shaped = [one if isinstance(one, str) else one[0] for one in told["mismatched_keys"]]
+    shaped = [one[0] for one in told["mismatched_keys"]]  # the name, and both shapes
     missing = sorted(set(told["missing_keys"]) - set(shaped))
     if missing or shaped:
         raise WeightsError(
@@ -139,23 +139,23 @@ def _loaded(kind: Any, name: str, place: tuple[str | None], asked: Mapping[str, 
     return model
 
 
-def _from_file(kind: Any, name: str, wanted: Wanted, config: Any, arguments: Mapping[str, object]) -> Any:
-    """The network with the weights of a file, which transformers brings to its present names, and as many classes."""
-    file = wanted.file
-    assert file is not None  # noqa: S101  (for type checkers)
-    skeleton = _built(kind, name, config, arguments)
-    n_classes = file.n_classes(skeleton)
+def _unpublished(kind: Kind, name: str, wanted: Wanted, config: Config, arguments: Mapping[str, object]) -> nn.Module:
+    """The network with random weights, or with those of a file and as many classes, by transformers' present names."""
+    model, file = _built(kind, name, config, arguments), wanted.file
+    if file is None:
+        return model
+    n_classes = file.n_classes(model)
     if n_classes is not None and "num_labels" not in wanted.card.arguments:
         config.num_labels = n_classes
-        skeleton = _built(kind, name, config, arguments)
-    if file.fits(skeleton):
-        file.fit(skeleton, f"hf/{name}")
-        return skeleton
-    state = file.state_for(skeleton)
-    return _loaded(kind, name, (None,), {**arguments, "config": config, "state_dict": dict(state)})
+        model = _built(kind, name, config, arguments)
+    if file.fits(model):
+        file.fit(model, f"hf/{name}")
+        return model
+    state = dict(file.state_for(model))
+    return _loaded(kind, name, (None,), {**arguments, "config": config, "state_dict": state})
 
 
-def _processor(transformers: Any, name: str, place: str, where: Mapping[str, object]) -> Any:
+def _processor(transformers: ModuleType, name: str, place: str, where: Mapping[str, object]) -> Processor | None:
     try:
         return transformers.AutoImageProcessor.from_pretrained(place, **where)
     except (OSError, ValueError, ImportError, LookupError, TypeError) as error:
@@ -167,15 +167,17 @@ def _processor(transformers: Any, name: str, place: str, where: Mapping[str, obj
         return None
 
 
-def _size(config: Any) -> tuple[int, int] | None:
+def _size(config: Config) -> tuple[int, int] | None:
     """The size of the input that a configuration names."""
-    size = getattr(config, "image_size", None)
-    if isinstance(size, int):
-        return (size, size)
-    return (size[0], size[1]) if isinstance(size, list | tuple) and len(size) == 2 else None
+    match getattr(config, "image_size", None):
+        case int(side):
+            return (side, side)
+        case [int(height), int(width)]:
+            return (height, width)
+    return None
 
 
-def _labels(config: Any) -> tuple[str, ...] | None:
+def _labels(config: Config) -> tuple[str, ...] | None:
     """Names of the outputs, unless they are transformers' own `LABEL_0`, ... for outputs that nobody named."""
     named: Mapping[int, str] = getattr(config, "id2label", None) or {}
     labels = [named.get(number, "") for number in range(len(named))]
@@ -195,7 +197,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def _quiet(transformers: ModuleType) -> Iterator[None]:
     """Keep transformers' notes and bars out of a command's output while a network is loaded."""
     log = transformers.utils.logging
     level, has_bars = log.get_verbosity(), log.is_progress_bar_enabled()

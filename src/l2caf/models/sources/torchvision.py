@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from l2caf.errors import ModelError, WeightsError, nearest
 from l2caf.models.card import ModelCard
 from l2caf.models.source import Library, Wanted, enter
-from l2caf.models.sources.building import built, built_for, no_weights
+from l2caf.models.sources.building import Constructor, built, built_for, no_weights
 from l2caf.models.weight_files import WeightFile
 from l2caf.torchvision_compat import import_torchvision
 
@@ -23,6 +23,7 @@ IMPLIED: Final[Mapping[str, Mapping[str, object]]] = {
     "googlenet": {"init_weights": False, "transform_input": True, "aux_logits": False},
     "inception_v3": {"init_weights": False, "transform_input": True},
 }
+Weights = Any  # a member of one of torchvision's enumerations of published weights
 AUXILIARY: Final = ("aux1.", "AuxLogits.")  # names of the tensors of auxiliary classifiers begin so
 
 
@@ -56,25 +57,26 @@ class TorchVision(Library):
         return model, card if n_classes in (None, len(card.labels or ())) else replace(card, labels=None)
 
 
-def _published(every: Any, asked: object, file: WeightFile | None) -> list[Any]:
+def _published(every: type[Weights], asked: object, file: WeightFile | None) -> list[Weights]:
     """Published weights of a network, the likeliest first: those asked for, or those of the file's name, or all."""
     if asked is not None:
-        if asked not in every.__members__:
+        name = str(asked)
+        if name not in every.__members__:
             known = ", ".join(every.__members__)
-            raise ModelError(f"no weights {asked!r} are published{nearest(str(asked), every.__members__)}; {known} are")
-        return [every[asked]]
+            raise ModelError(f"no weights {asked!r} are published{nearest(name, every.__members__)}; {known} are")
+        return [every[name]]
     whole = [every.DEFAULT, *(one for one in every if one.meta["categories"] is not None)]
     if file is not None:
         named = [one for one in whole if Path(one.url).name == file.path.name]
         if named:
             return named[:1]
-    by_size: dict[object, Any] = {}  # torchvision builds the same network for all others of one size
+    by_size: dict[object, Weights] = {}  # torchvision builds the same network for all others of one size
     for one in whole:
         by_size.setdefault((one.meta.get("min_size"), one.meta.get("min_temporal_size")), one)
     return list(by_size.values())
 
 
-def _card(name: str, published: Any, *, is_of_clips: bool) -> ModelCard:
+def _card(name: str, published: Weights, *, is_of_clips: bool) -> ModelCard:
     preset = published.transforms()
     return ModelCard(
         size=(preset.crop_size[0], preset.crop_size[0]),
@@ -85,7 +87,7 @@ def _card(name: str, published: Any, *, is_of_clips: bool) -> ModelCard:
     )
 
 
-def _downloaded(constructor: Any, name: str, published: Any, arguments: Mapping[str, object]) -> nn.Module:
+def _downloaded(constructor: Constructor, name: str, published: Weights, arguments: Mapping[str, object]) -> nn.Module:
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(published.url).name)
     try:
         return built(constructor, name, {**arguments, "weights": published})
@@ -107,22 +109,23 @@ def _plain(name: str, arguments: Mapping[str, object], file: WeightFile | None) 
 
 
 def _from_file(
-    constructor: Any, name: str, published: Sequence[Any], file: WeightFile, arguments: Mapping[str, object]
+    constructor: Constructor, name: str, published: Sequence[Weights], file: WeightFile, arguments: Mapping[str, object]
 ) -> tuple[nn.Module, object]:
     """The network with the weights of a file, and its number of classes where that is not the published one."""
     # torchvision's own constructor is told that the file is what it has just downloaded, so that it makes of it what it
     # makes of its own files. Only those of networks with other keywords are loaded by the names of their tensors.
     skeleton = _skeleton(constructor, name, _plain(name, arguments, file))
-    n_classes = arguments.get("num_classes", file.n_classes(skeleton))
+    asked = arguments.get("num_classes")
+    n_classes = asked if isinstance(asked, int) else file.n_classes(skeleton)
     for one in published:
         with suppress(ValueError, RuntimeError):  # other keywords than these weights imply, or other tensors
             return constructor(name, **{**arguments, "weights": _InFile(one, file, skeleton, n_classes)}), n_classes
-    model, n_classes = built_for(file, constructor, name, _plain(name, arguments, file))
+    model, own = built_for(file, constructor, name, _plain(name, arguments, file))
     file.fit(model, f"torchvision/{name}")
-    return model, n_classes
+    return model, own
 
 
-def _skeleton(constructor: Any, name: str, arguments: Mapping[str, object]) -> nn.Module:
+def _skeleton(constructor: Constructor, name: str, arguments: Mapping[str, object]) -> nn.Module:
     """The network for its shapes alone."""
     try:
         with torch.device("meta"):
@@ -134,12 +137,12 @@ def _skeleton(constructor: Any, name: str, arguments: Mapping[str, object]) -> n
 class _InFile:
     """Published weights whose download is a file that is here; to torchvision a member of their own enumeration."""
 
-    def __init__(self, published: Any, file: WeightFile, skeleton: nn.Module, n_classes: object) -> None:
+    def __init__(self, published: Weights, file: WeightFile, skeleton: nn.Module, n_classes: int | None) -> None:
         self._published = published
         self._file = file
         self._skeleton = skeleton
         self.meta = dict(published.meta)
-        if isinstance(n_classes, int):
+        if n_classes is not None:
             self.meta["categories"] = range(n_classes)
 
     @property  # type: ignore[misc]
@@ -147,9 +150,9 @@ class _InFile:
         """The enumeration, by which torchvision checks what it is given."""
         return type(self._published)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._published, name)
 
-    def get_state_dict(self, *_: Any, **__: Any) -> dict[str, Tensor]:
+    def get_state_dict(self, *_: object, **__: object) -> dict[str, Tensor]:
         """What torchvision would download."""
         return self._file.state_for(self._skeleton)
