@@ -78,6 +78,14 @@ def test_a_network_without_a_head_is_explained_by_what_it_pools(tmp_path: Path) 
     assert torch.equal(load(f"hf/{tmp_path}").model(X), model(X).pooler_output)
 
 
+@pytest.mark.parametrize(("kind", "suffix"), [("ViT", "ForImageClassification"), ("ResNet", "Model")])
+def test_an_embedding_network_is_built_on_it(kind: str, suffix: str, tmp_path: Path) -> None:
+    saved(tmp_path, kind, suffix)
+    embedder = load(f"retrieval/hf/{tmp_path}", card=ModelCard(arguments={"dimensions": 4})).model
+    assert embedder(X).shape == (2, 4)
+    assert L2CAF(embedder)(X).filter.shape[0] == 2
+
+
 def test_layers_that_would_be_random_are_refused_and_can_be_left_out(tmp_path: Path) -> None:
     model = hf.ViTModel(hf.ViTConfig(**TINY), add_pooling_layer=False).eval()
     model.save_pretrained(tmp_path)
