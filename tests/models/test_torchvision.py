@@ -134,9 +134,9 @@ def test_a_random_googlenet_is_fed_as_the_published_one_and_its_file_loads() -> 
 def test_the_size_of_a_vision_transformer_is_that_of_its_file_or_of_the_published_weights_of_its_name() -> None:
     with torch.device("meta"):
         large = MODELS.get_model("vit_b_16", weights=None, image_size=384).state_dict()
-        assert loaded_from(large, "vit_b_16").card.labels is not None
+        assert loaded_from(large, "vit_b_16").card.size == (384, 384)
         assert loaded_from(with_classes(large, 7), "vit_b_16").model.heads.head.out_features == 7
-        assert loaded_from(with_classes(large, 7), "vit_b_16", image_size=384).model.image_size == 384
+        assert loaded_from(with_classes(large, 7), "vit_b_16", image_size=384).card.size == (384, 384)
     swag = MODELS.ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1
     file = WeightFile(Path(swag.url).relative_to("https:/download.pytorch.org"), large)
     with torch.device("meta"):

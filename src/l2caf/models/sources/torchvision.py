@@ -47,13 +47,13 @@ class TorchVision(Library):
         models = import_torchvision().models
         arguments = dict(wanted.card.arguments)
         published = _published(models.get_model_weights(name), arguments.pop("weights", None), wanted.file)
-        card = _card(name, published[0], is_of_clips=name in models.list_models(module=models.video))
         if wanted.file is not None:
             model, n_classes = _from_file(models.get_model, name, published, wanted.file, arguments)
         elif wanted.published:
             model, n_classes = _downloaded(models.get_model, name, published[0], arguments), None
         else:
             model, n_classes = built_for(None, models.get_model, name, _plain(name, arguments, None))
+        card = _card(name, published[0], model, is_of_clips=name in models.list_models(module=models.video))
         return model, card if n_classes in (None, len(card.labels or ())) else replace(card, labels=None)
 
 
@@ -76,10 +76,11 @@ def _published(every: type[Weights], asked: object, file: WeightFile | None) -> 
     return list(by_size.values())
 
 
-def _card(name: str, published: Weights, *, is_of_clips: bool) -> ModelCard:
+def _card(name: str, published: Weights, model: nn.Module, *, is_of_clips: bool) -> ModelCard:
     preset = published.transforms()
+    side = getattr(model, "image_size", preset.crop_size[0])  # vision transformers take one size
     return ModelCard(
-        size=(preset.crop_size[0], preset.crop_size[0]),
+        size=(side, side),
         mean=tuple(preset.mean),
         std=tuple(preset.std),
         labels=tuple(published.meta["categories"]),
