@@ -122,6 +122,7 @@ def test_pictures_are_explained_without_any_extra(model: str, picture: Path, tmp
     [
         (["explain", "PICTURE", "-m", "timm/resnet18", "-o", "OUT"], "timm", "timm"),
         (["explain", "PICTURE", "-m", "mobilenetv2_100", "-o", "OUT"], "timm", "timm"),
+        (["explain", "PICTURE", "-m", "hf/owner/name", "-o", "OUT"], "transformers", "hf"),
         (["video", "PICTURE.mp4", "-m", "embedded/digits", "-o", "OUT"], "PyAV", "video"),
         (["run", "-i", "PICTURE", "-m", "embedded/digits", "-o", "OUT"], "pyarrow", "scale"),
     ],

@@ -31,6 +31,7 @@ _MODULES: Final = {  # where each public name is defined; the imports below say 
     "Tokens": "l2caf.layouts",
     "UnitL1": "l2caf.constraints",
     "UnitL2": "l2caf.constraints",
+    "load": "l2caf.jobs.network",
     "over_region": "l2caf.attention",
     "results": "l2caf.jobs.run",
 }
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from l2caf.constraints import UnitL1 as UnitL1
     from l2caf.constraints import UnitL2 as UnitL2
     from l2caf.errors import L2CAFError as L2CAFError
+    from l2caf.jobs.network import load as load
     from l2caf.jobs.run import results as results
     from l2caf.layouts import ChannelsFirst as ChannelsFirst
     from l2caf.layouts import ChannelsLast as ChannelsLast

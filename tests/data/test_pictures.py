@@ -90,3 +90,26 @@ def test_pixels_are_normalised_by_mean_and_deviation() -> None:
     tensor, _ = prepare(Image.fromarray(RED), size=(20, 30), mean=[0.5, 0.4, 0.3], std=[0.5, 0.25, 0.2])
     expected = (torch.tensor([200, 30, 10]) / 255 - torch.tensor([0.5, 0.4, 0.3])) / torch.tensor([0.5, 0.25, 0.2])
     assert torch.allclose(tensor[:, 3, 7], expected)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop"])
+def test_a_share_of_each_side_is_taken_from_the_middle(fit: str) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    whole = (0, 0, 96, 64) if fit == "squash" else (16, 0, 80, 64)
+    dx, dy = (whole[2] - whole[0]) // 8, (whole[3] - whole[1]) // 8
+    inner = (whole[0] + dx, whole[1] + dy, whole[2] - dx, whole[3] - dy)
+    taken, region = prepare(picture, size=(16, 16), mean=(0.0,), std=(1.0,), fit=fit, crop=0.75)
+    assert region == inner
+    expected = np.asarray(picture.resize((16, 16), Image.Resampling.BILINEAR, box=inner)) / 255
+    np.testing.assert_allclose(taken.permute(1, 2, 0), expected, atol=1e-6)
+
+
+def test_channels_and_resizing_are_those_of_the_network() -> None:
+    picture = Image.fromarray(RED)
+    backwards, _ = prepare(picture, size=(20, 30), mean=(0.1, 0.2, 0.3), std=(1.0,), channels="bgr")
+    np.testing.assert_allclose(backwards[:, 0, 0], np.array([10, 30, 200]) / 255 - [0.1, 0.2, 0.3], atol=1e-6)
+    padded, _ = prepare(picture, size=(40, 30), mean=(0.1, 0.2, 0.3), std=(1.0,), channels="bgr", fit="pad")
+    assert padded[:, 0, 0].abs().max() < 0.003  # the border is as grey as the mean
+    stripes = Image.fromarray(np.tile(np.array([[0], [255]], dtype=np.uint8)[..., None], (8, 16, 3)))
+    nearest, _ = prepare(stripes, size=(32, 32), mean=(0.0,), std=(1.0,), resample="nearest")
+    assert set(nearest.unique().tolist()) == {0, 1}

@@ -145,3 +145,12 @@ class NoGrid(nn.Module):
 def test_a_classifier_without_a_grid_is_refused() -> None:
     with pytest.raises(ModelError, match="NoGrid has no grid of features before its head"):
         embedder_on(NoGrid(), (4, 4))
+
+
+def test_a_network_that_cannot_be_traced_is_refused() -> None:
+    class Branching(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(ModelError, match="Branching cannot be taken apart: symbolically traced"):
+        embedder_on(Branching(), (8, 8))

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,33 @@ def test_files_that_hold_no_weights_are_refused_and_code_in_them_never_runs(tmp_
         path.write_bytes(b"" if content == "empty" else b"not a checkpoint")
     with pytest.raises(WeightsError):
         read_weights(path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_folder_of_the_hub_is_read_whether_its_weights_lie_in_one_file_or_in_several(
+    small: nn.Module, tmp_path: Path, name: str
+) -> None:
+    state = small.state_dict()
+    half = len(state) // 2
+    parts = {f"1-{name}": list(state)[:half], f"2-{name}": list(state)[half:]}
+    for part, keys in parts.items():
+        some = {key: state[key] for key in keys}
+        (save_file if name.endswith("safetensors") else torch.save)(some, tmp_path / part)
+    (tmp_path / f"{name}.index.json").write_text(
+        json.dumps({"weight_map": {key: part for part, keys in parts.items() for key in keys}})
+    )
+    assert read_weights(tmp_path).tensors.keys() == state.keys()
+    (tmp_path / f"2-{name}").unlink()
+    with pytest.raises(WeightsError, match=f"2-{name} cannot be read"):
+        read_weights(tmp_path)
+
+
+def test_a_card_of_a_folder_lies_in_it(small: nn.Module, tmp_path: Path) -> None:
+    save_file(small.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "model.json").write_text('{"size": 96}')
+    assert load(SMALL, weights=tmp_path).card.size == (96, 96)
+
+
+def test_what_torch_notes_beside_the_tensors_is_kept(small: nn.Module, tmp_path: Path) -> None:
+    torch.save(nn.DataParallel(small).state_dict(), tmp_path / "w.pth")
+    assert read_weights(tmp_path / "w.pth").versions["features.0.1"] == {"version": 2}

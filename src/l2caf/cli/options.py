@@ -46,11 +46,14 @@ PROGRESS: Final = (
 Model = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help="Names the network: resnet50, torchvision/NAME, timm/NAME, or your.module:constructor."
+        "--model",
+        "-m",
+        help="Names the network: resnet50, torchvision/NAME, timm/NAME, hf/NAME-OR-FOLDER, or your.module:constructor.",
     ),
 ]
 Weights = Annotated[
-    Path | None, typer.Option(help="Names the weight file (.safetensors, .pth); by default the library's download.")
+    Path | None,
+    typer.Option(help="Names the weight file (.safetensors, .pth) or folder; by default the library's download."),
 ]
 Card = Annotated[Path | None, typer.Option(help="Names the model card (JSON); by default the one beside the weights.")]
 Arguments = Annotated[

@@ -122,7 +122,12 @@ def _opened(source: Path | io.BytesIO) -> Image.Image:
             if max(image.size) > 2 * DRAFT_SIDE:
                 image.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return as_rgb(image)
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Any image of Pillow as upright 8-bit RGB, as `read_picture` makes it of a file."""
+    return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -147,13 +152,16 @@ def _short(error: Exception, source: Path | io.BytesIO) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def prepare(
+def prepare(  # noqa: PLR0913  (one keyword for each thing that a model card says)
     picture: Image.Image,
     *,
     size: tuple[int, int],
     mean: Sequence[float],
     std: Sequence[float],
     fit: Literal["squash", "crop", "pad", "squash-crop"] = "squash",
+    crop: float = 1.0,
+    resample: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "bilinear",
+    channels: Literal["rgb", "bgr"] = "rgb",
 ) -> tuple[Float[Tensor, "3 h w"], Region]:
     """Turn a picture into what a network takes.
 
@@ -165,19 +173,25 @@ def prepare(
         fit: How the picture is brought to `size`. `"squash"` takes the whole picture and changes its aspect; `"crop"`
             takes the largest central part of the right aspect; `"pad"` takes the whole picture with grey borders;
             `"squash-crop"` takes the central 7/8 of both sides and changes the aspect.
+        crop: The central share of both sides of that part which is taken, in (0, 1]; not with `"pad"`.
+        resample: How the picture is resized, by Pillow's name.
+        channels: The order of the channels that the network takes, in which `mean` and `std` are, too.
 
     Returns:
         The normalised float32 tensor, and the rectangle (x0, y0, x1, y1) of the picture that it shows, in pixels; with
         `"pad"` the rectangle reaches beyond the picture.
     """
     height, width = size
-    region = _region(picture.size, (width, height), fit)
+    region, how = _region(picture.size, (width, height), fit), Image.Resampling[resample.upper()]
+    backwards = channels == "bgr"
     if fit == "pad":
         grey = tuple(round(255 * value) for value in (list(mean) * 3)[:3])
-        fitted = ImageOps.pad(picture, (width, height), Image.Resampling.BILINEAR, color=grey)
+        fitted = ImageOps.pad(picture, (width, height), how, color=grey[::-1] if backwards else grey)
     else:
-        fitted = picture.resize((width, height), Image.Resampling.BILINEAR, box=region)
+        region = _central(region, crop)
+        fitted = picture.resize((width, height), how, box=region)
     values = torch.from_numpy(np.asarray(fitted, dtype=np.float32) / 255).permute(2, 0, 1)
+    values = values.flip(0) if backwards else values
     return (values - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1), region
 
 
@@ -202,8 +216,14 @@ def _region(picture: tuple[int, int], target: tuple[int, int], fit: str) -> Regi
     if fit == "squash":
         return (0.0, 0.0, float(width), float(height))
     if fit == "squash-crop":
-        margin = (1 - SQUASH_CROP) / 2
-        return (width * margin, height * margin, width * (1 - margin), height * (1 - margin))
+        return _central((0.0, 0.0, float(width), float(height)), SQUASH_CROP)
     scale = (min if fit == "crop" else max)(width / target[0], height / target[1])
     w, h = target[0] * scale, target[1] * scale
     return ((width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2)
+
+
+def _central(region: Region, share: float) -> Region:
+    """The central part of a region that has a share of each of its sides."""
+    x0, y0, x1, y1 = region
+    dx, dy = (x1 - x0) * (1 - share) / 2, (y1 - y0) * (1 - share) / 2
+    return (x0 + dx, y0 + dy, x1 - dx, y1 - dy)

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from operator import index
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict, get_args
+from typing import Any, Final, Literal, NotRequired, TypedDict, get_args
 
 from l2caf.errors import WeightsError, nearest
 
 Fit = Literal["squash", "crop", "pad", "squash-crop"]
+Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+Channels = Literal["rgb", "bgr"]
 Check = Callable[[Any], bool]
 
 
@@ -28,6 +30,9 @@ CHECKS: Final[Mapping[str, tuple[Check, str]]] = {
     "mean": (_are_numbers, "one finite number, or one for each of three channels"),
     "std": (lambda std: _are_numbers(std) and min(std) > 0, "one positive number, or one for each of three channels"),
     "fit": (lambda fit: fit in get_args(Fit), f"one of {', '.join(get_args(Fit))}"),
+    "crop": (lambda crop: 0 < crop <= 1, "a share of each side above 0 and up to 1"),
+    "resample": (lambda how: how in get_args(Resample), f"one of {', '.join(get_args(Resample))}"),
+    "channels": (lambda order: order in get_args(Channels), f"one of {', '.join(get_args(Channels))}"),
     "frames": (lambda frames: index(frames) >= 1, "a number from 1"),
 }
 
@@ -50,12 +55,15 @@ def _holds(is_right: Check, value: object) -> bool:
 
 
 class Feeding(TypedDict):
-    """The keywords of `data.pictures.prepare`."""
+    """The keywords of `data.pictures.prepare`; those that are not required are left out where the default holds."""
 
     size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fit: Fit
+    crop: NotRequired[float]
+    resample: NotRequired[Resample]
+    channels: NotRequired[Channels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,10 @@ class ModelCard:
         fit: `"squash"` resizes the whole picture (the paper's own code does, and a map then covers all of it),
             `"crop"` resizes and takes the centre, `"pad"` keeps the whole picture and its aspect, `"squash-crop"`
             squashes and takes the central 7/8 (ADL's 224 of 256).
+        crop: the central share of each side of that part which is taken, such as 0.875 for 224 of 256; by default 1.
+            Not with `"pad"`.
+        resample: how pictures are resized, by Pillow's name; by default `"bilinear"`.
+        channels: their order, `"rgb"` by default, or `"bgr"`. Mean and std are in this order.
         labels: a name for each output, or the file that holds them, one a line.
         frames: how many frames a network that sees clips takes; None for one that sees pictures.
         trained_on: names of the classes that an embedding was trained on, if known. It is not evaluated on them.
@@ -85,6 +97,9 @@ class ModelCard:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     fit: Fit | None = None
+    crop: float | None = None
+    resample: Resample | None = None
+    channels: Channels | None = None
     labels: tuple[str, ...] | None = None
     frames: int | None = None
     trained_on: tuple[str, ...] | None = None
@@ -100,19 +115,26 @@ class ModelCard:
     @property
     def feeding(self) -> Feeding:
         """How pictures are prepared, defaults filled in: 224 x 224, pixels in [0, 1], the whole picture."""
-        return {
+        feeding: Feeding = {
             "size": self.size or (224, 224),
             "mean": self.mean or (0.0,),
             "std": self.std or (1.0,),
             "fit": self.fit or "squash",
         }
+        if self.crop is not None:
+            feeding["crop"] = self.crop
+        if self.resample is not None:
+            feeding["resample"] = self.resample
+        if self.channels is not None:
+            feeding["channels"] = self.channels
+        return feeding
 
     @classmethod
     def beside(cls, weights: Path) -> "ModelCard":
         """Read the card beside a weight file.
 
         Args:
-            weights: the weight file.
+            weights: the weight file, or a folder of weights, whose card is `model.json` in it.
 
         Returns:
             The card; an empty one if there is no such file.
@@ -120,7 +142,7 @@ class ModelCard:
         Raises:
             WeightsError: if the card cannot be read, is no JSON object, or has a field that does not exist.
         """
-        path = weights.with_suffix(".json")
+        path = weights / "model.json" if weights.is_dir() else weights.with_suffix(".json")
         return cls.read(path) if path.is_file() else cls()
 
     @classmethod

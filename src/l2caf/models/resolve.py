@@ -22,12 +22,15 @@ def load(
 
             - `resnet50`: torchvision's network of that name, or else timm's;
             - `torchvision/resnet50`, `timm/mobilenetv2_100`: the network of one library;
+            - `timm/hf-hub:OWNER/NAME`, `timm/local-dir:FOLDER`: timm's networks of the Hugging Face hub;
+            - `hf/OWNER/NAME`, `hf/FOLDER`: a network of Hugging Face transformers;
             - `embedded/digits`: the network whose weights this package carries;
             - `wsol/vgg16-adl`: a network for localisation, whose weights `l2caf train wsol` makes;
             - `package.module:constructor`: your own code, a class or function that returns a network;
             - `retrieval/` before any of these: an `Embedder` on that network's trunk. It takes the arguments
               `dimensions` and `normalize`. Its linear layer is random (seed 0) if the weights are the trunk's.
-        weights: a .safetensors or .pth file; None for the library's own download and cache.
+        weights: a .safetensors or .pth file, or a folder of the Hugging Face hub; None for the library's own download
+            and cache.
         card: what you know about the network. What it does not say is taken from the card beside the weights, then
             from the library.
         pretrained: whether a network without a weight file gets its library's weights; False leaves its weights

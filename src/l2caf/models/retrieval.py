@@ -69,8 +69,8 @@ def embedder_on(
     """A classifier with its head replaced by an embedding.
 
     Args:
-        classifier: a network of torchvision or timm, or the embedded one. It is taken apart and cannot be used
-            afterwards.
+        classifier: a network of torchvision, timm or transformers, or the embedded one. It is taken apart and cannot be
+            used afterwards.
         size: height and width of the classifier's input in pixels.
         dimensions: the length of an embedding.
         normalize: whether embeddings have unit length.
@@ -102,6 +102,8 @@ def _trunks_of(classifier: Any, size: tuple[int, int]) -> Iterator[nn.Module]:
             classifier.reset_classifier(0, "")
             yield classifier
         yield _Features(classifier)
+    elif hasattr(classifier, "base_model_prefix"):
+        yield _HiddenState(classifier.base_model)
     else:
         yield _up_to_last_grid(classifier, size)
 
@@ -118,10 +120,25 @@ class _Features(nn.Module):
         return self.classifier.forward_features(x)
 
 
+class _HiddenState(nn.Module):
+    """What a network of transformers hands to its pooling and its head."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__()
+        self.base: Any = base
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The features of pictures (b, 3, h, w)."""
+        return self.base.forward(x).last_hidden_state  # without the hook that picks what is explained
+
+
 def _up_to_last_grid(classifier: nn.Module, size: tuple[int, int]) -> nn.Module:
     """The network as torch.fx traces it, cut where the last grid is made before the layers of the head."""
     fx = import_torchvision("torchvision.models.feature_extraction")
-    training, evaluating = fx.get_graph_node_names(classifier, suppress_diff_warning=True)
+    try:
+        training, evaluating = fx.get_graph_node_names(classifier, suppress_diff_warning=True)
+    except (ValueError, TypeError, NameError) as error:  # what a trace ends in where the way depends on values
+        raise ModelError(f"{type(classifier).__name__} cannot be taken apart: {str(error).splitlines()[0]}") from error
     nodes = [name for name in evaluating[1:][-HEAD:] if name in training and not _is_of_head(classifier, name)]
     # The two modes may differ (auxiliary classifiers); only nodes that both have are asked for.
     probe = fx.create_feature_extractor(classifier, nodes, suppress_diff_warning=True)

@@ -115,11 +115,18 @@ class Source(ABC):
 
 
 class Library(Source):
-    """A source that makes each network by calling one constructor."""
+    """A source that makes each network by calling one constructor.
+
+    Attributes:
+        loads_files: whether `build` also loads the weight file, as it does for libraries whose files are not written
+            as their networks are. Otherwise the file is loaded by the names of its tensors when the network is built.
+    """
+
+    loads_files: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, name: str, wanted: Wanted) -> tuple[nn.Module, ModelCard]:
-        """Make a network without the weights of a file.
+        """Make a network, without the weights of a file unless `loads_files` says so.
 
         Args:
             name: the network, as `find` returns it.
@@ -131,7 +138,7 @@ class Library(Source):
 
         Raises:
             ModelError: if the constructor refuses the keywords.
-            WeightsError: if the published weights cannot be had.
+            WeightsError: if the published weights cannot be had, or a file does not fit.
         """
 
     def load(self, name: str, wanted: Wanted) -> LoadedModel:
@@ -140,7 +147,7 @@ class Library(Source):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model, own = self.build(name, wanted)
-        if wanted.file is not None:
+        if wanted.file is not None and not self.loads_files:
             wanted.file.fit(model, full_name)
         return LoadedModel(model.eval(), full_name, wanted.card.over(own).over(IMAGENET))
 

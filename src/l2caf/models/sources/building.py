@@ -15,7 +15,7 @@ def built(constructor: Constructor, name: str, arguments: Mapping[str, object]) 
     """Make a network from its name in its library and keywords; raises `ModelError` for keywords that are refused."""
     try:
         return constructor(name, **arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ModelError(f"network {name!r} does not take these arguments: {error}") from error
 
 
@@ -37,13 +37,9 @@ def built_for(
         ModelError: if the constructor does not take the keywords.
     """
     model = built(constructor, name, arguments)
-    shapes = [] if file is None else [file.tensors[key].shape for key in file.reshaped(model)]
-    if "num_classes" in arguments or not shapes or not all(shapes):
+    n_classes = None if file is None else file.n_classes(model)
+    if "num_classes" in arguments or n_classes is None:
         return model, arguments.get("num_classes")
-    # If only the last layer's tensors have other shapes, their first axis in the file is the number of classes.
-    n_classes, *others = {shape[0] for shape in shapes}
-    if others:
-        return model, None
     return built(constructor, name, {**arguments, "num_classes": n_classes}), n_classes
 
 
