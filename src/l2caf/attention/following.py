@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 CHANCE: Final = 1e-3  # how often shuffled positions may pass for the picture, over all layouts tried for one map
 AXIS_CHANCE: Final = 0.05  # and along one axis alone
+BARELY: Final = 0.6  # an area that shows no chance on a large grid, and no place: a row cut into the wrong grid has it
 LEAST_SHARE: Final = 1e-12  # a response below this share of the largest is rounding of a zero
 
 Ratios = Float[np.ndarray, "draws p"]  # log ratios of responses: first half drawn anew over second half drawn anew
@@ -97,7 +98,7 @@ class Following:
         """Whether some position moves at all."""
         return any(math.isfinite(one) for one in self.deviations)
 
-    def passes(self, tries: int, least: float = 0.0) -> bool:
+    def passes(self, tries: int, least: float = BARELY) -> bool:
         """Whether chance does not explain it.
 
         Args:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from l2caf.attention.discovery import Candidate, FoundCall, LayerInfo, Listing, list_calls
-from l2caf.attention.following import Following, Locality, Ratios, Verdict, following, log_ratios
+from l2caf.attention.following import BARELY, Following, Locality, Ratios, Verdict, following, log_ratios
 from l2caf.attention.frames import sees_volumes
 from l2caf.attention.tokens import Arrangement, arrangements
 from l2caf.errors import LayoutError
@@ -55,7 +55,7 @@ class Match:
     space: Space
     following: Following
     tries: int = 1
-    least: float = 0.0
+    least: float = BARELY
     is_certain: bool = False
     is_dark: bool = False
 

@@ -8,13 +8,14 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float, Int
 
-from l2caf.attention.following import Following, Ratios, following, sides
+from l2caf.attention.following import BARELY, Following, Ratios, following, sides
 from l2caf.layouts import Frames, Layout, Row, Tokens
 from l2caf.layouts.propose import MAX_SPARE, grids_in
 
 # Tokens that were put in order by what the picture shows, as the queries of RT-DETR, resemble some grid somewhere: a
 # grid that no shape suggests has to fit nearly.
 FITS: Final = 0.85
+NEXT: Final = 2  # places on either side of the best one for all maps together that each map tries for itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Arrangement:
     row: Row
     tokens: Tokens
     tries: int
-    least: float = 0.0
+    least: float = BARELY
 
     @property
     def layout(self) -> Layout:
@@ -68,14 +69,14 @@ def arrangements(row: Row, ratios: Sequence[Mapping[int, Ratios]]) -> list[Arran
 
     Returns:
         Grids that leave 16 tokens at most, in front of them; the best of these with the spare tokens anywhere; and,
-        where none of them follows the picture, the best grid anywhere in the row.
+        where none of them follows the picture nearly, the best grid anywhere in the row.
     """
     grids = list(grids_in(row.count, row.space.last.sizes if row.frames else row.space.sizes))
     close = [sizes for sizes in grids if row.count - math.prod(sizes) <= MAX_SPARE]
     found = [Arrangement(row, Tokens(sizes, row.count - math.prod(sizes)), len(close)) for sizes in close]
     found += _best_placed(row, ratios, close)
-    does_follow = any(one.following(each).passes(one.tries, one.least) for one in found for each in ratios)
-    if not does_follow and row.channels != 1 and len(grids) > len(close):
+    does_fit = any(one.following(each).passes(one.tries, FITS) for one in found for each in ratios)
+    if not does_fit and row.channels != 1 and len(grids) > len(close):
         found += _best_placed(row, ratios, grids)
     return found
 
@@ -83,13 +84,18 @@ def arrangements(row: Row, ratios: Sequence[Mapping[int, Ratios]]) -> list[Arran
 def _best_placed(
     row: Row, ratios: Sequence[Mapping[int, Ratios]], grids: Sequence[tuple[int, ...]]
 ) -> list[Arrangement]:
-    """The grid that fits all maps together best, with its best order and place; none without grids."""
+    """The grid that fits all maps together best, with its best order and place and the next ones; none without grids."""
     placed = list(_placed(row, ratios, grids))
     tries = sum(number for _, _, number in placed)
     if not placed:
         return []
-    _, tokens, _ = max(placed, key=lambda one: one[0])
-    return [Arrangement(row, tokens, tries, FITS)]
+    _, best, _ = max(placed, key=lambda one: one[0])
+    spare = best.prefix + best.suffix
+    near = range(max(0, best.prefix - NEXT), min(spare, best.prefix + NEXT) + 1)
+    return [
+        Arrangement(row, replace(best, prefix=place, suffix=spare - place), tries, FITS)
+        for place in sorted(near, key=lambda place: abs(place - best.prefix))
+    ]
 
 
 def _placed(
