@@ -84,7 +84,7 @@ def arrangements(row: Row, ratios: Sequence[Mapping[int, Ratios]]) -> list[Arran
 def _best_placed(
     row: Row, ratios: Sequence[Mapping[int, Ratios]], grids: Sequence[tuple[int, ...]]
 ) -> list[Arrangement]:
-    """The grid that fits all maps together best, with its best order and place and the next ones; none without grids."""
+    """The grid that fits all maps together best, in its best order, at its best place and the next ones."""
     placed = list(_placed(row, ratios, grids))
     tries = sum(number for _, _, number in placed)
     if not placed:
