@@ -209,6 +209,46 @@ def test_frames_folded_into_the_batch_with_tokens_are_measured_too() -> None:
     assert attention.filter.shape == (2, 3, 1, *GRID)
 
 
+class Overlapping(nn.Module):
+    """Tokens of a spectrogram (b, t, f) as the Audio Spectrogram Transformer cuts them: frequency by frequency."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 8, 16, 10)
+        self.row = Named(lambda x: with_others(x, 2, 0))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.row(self.patches(x.unsqueeze(1).mT))[:, 2:].mean(1))
+
+
+def test_overlapping_patches_of_a_spectrogram_are_a_grid_of_time_and_frequency() -> None:
+    attention = L2CAF(networks.seeded(Overlapping()))(torch.rand(1, 128, 64))
+    assert (attention.question.layer, attention.grid) == ("row", (12, 5))
+    assert attention.question.layout == "tokens 12x5, 2 prefix, order 1 0"
+    assert attention.question.input_size == (128, 64)
+
+
+class Views(nn.Module):
+    """Several pictures (b, n, c, h, w) in one row of tokens, before some of a text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, PATCH, PATCH)
+        self.row = Named(lambda x: with_others(x, 1, 20))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        views = self.patches(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return self.head(self.row(views.transpose(1, 2).flatten(2))[:, 1:-20].mean(1))
+
+
+def test_several_pictures_in_one_row_are_a_grid_with_an_axis_more() -> None:
+    attention = L2CAF(networks.seeded(Views()))(torch.rand(1, 4, 3, 32, 48))
+    assert (attention.question.layer, attention.question.layout) == ("row", "tokens 4x4x6, 1 prefix, 20 suffix")
+    assert attention.question.input_size == (4, 32, 48)
+
+
 class Pooled(nn.Module):
     """A convolution, and 64 pooled channels that look like 8 x 8 tokens, and a gate on them."""
 

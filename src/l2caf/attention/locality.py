@@ -161,7 +161,7 @@ class Survey:
         return self._matches[candidate]
 
     def _tried(self, candidate: Candidate) -> Iterator[Match]:
-        """Its layouts, up to the first whose axes follow; of grids in a row, which may fit in part, all."""
+        """Its layouts, up to the first whose axes follow; of grids in a row, which may follow in part, all."""
         for proposed in candidate.proposed:
             ratios = self._ratios(candidate, proposed)
             if isinstance(proposed, Row):
@@ -173,7 +173,7 @@ class Survey:
             statistic = following(ratios, _grid(proposed.layout, candidate.shape))
             match = Match(proposed.layout, proposed.space, statistic, is_certain=is_certain, is_dark=is_dark)
             yield match
-            if match.follows:
+            if match.follows and len(proposed.space.sizes) > 1:
                 return
 
     def _arranged(self, row: Row) -> list[Arrangement]:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from typing import Annotated, Final
 
 import typer
@@ -94,6 +95,7 @@ def _root(
 def main() -> None:
     """Run the command line; an error of l2caf is one line on stderr, without a traceback."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     try:
         app()
     except L2CAFError as error:

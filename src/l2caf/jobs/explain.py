@@ -139,7 +139,8 @@ def explain(  # noqa: PLR0913  (what, with what, whereto; the rest by keyword)
                 caf(batch.inputs)
             found = _explain_one(request, batch, loaded.card.labels, caf, methods)
             entries.append(found.entry)
-            layer = f"{found.ours[0].question.layer} ({found.ours[0].question.layout})"
+            asked, evidence = found.ours[0].question, found.ours[0].evidence
+            layer = f"{asked.layer} ({asked.layout}); {evidence.locality.verdict.value}: {evidence.locality}"
             found.save(place := folder / f"{number:05d}-{request.file.stem}")
             if animate:
                 _write_animations(place, request.target, batch, loaded.card.labels, caf)

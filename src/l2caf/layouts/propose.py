@@ -7,6 +7,7 @@ of tokens are proposed as whole rows, `Row`: which of the tokens are a grid is s
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 from torch import Tensor
@@ -209,11 +210,14 @@ def grids_in(count: int, input_size: Sequence[int]) -> Iterator[tuple[int, ...]]
                 for plane in grids_in(count // instants, input_size[1:]):
                     yield (instants, *plane)
         return
+    # Where patches overlap or edges are cut off, an oblong picture has a position more or less than its stride says.
+    steps = (0,) if len(set(input_size)) == 1 else (0, -1, 1)
     for first in range(min(count, input_size[0]), 0, -1):
         stride = input_size[0] / first
-        sizes = (first, *(max(1, round(size / stride)) for size in input_size[1:]))
-        if math.prod(sizes) <= count and is_grid(sizes, input_size):
-            yield sizes
+        others = [[max(1, round(size / stride) + step) for step in steps] for size in input_size[1:]]
+        for sizes in dict.fromkeys((first, *rest) for rest in product(*others)):
+            if math.prod(sizes) <= count and is_grid(sizes, input_size):
+                yield sizes
 
 
 def _divides(instants: int, length: int) -> bool:
