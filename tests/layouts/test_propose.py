@@ -85,6 +85,7 @@ def test_a_map_of_four_axes_may_have_them_in_any_order_and_a_row_any_grid() -> N
     assert "channels on axis 2, space on axes 1, 3" in names
     rows = list(proposals((1, 20, 32), picture))
     assert [(one.count, one.channels) for one in rows if isinstance(one, Row)] == [(20, 2), (32, 1)]
+    assert [list(proposals(shape, picture)) for shape in ((7,), (), (4, 9))] == [[], [], []]
     assert list(grids_in(20, (64, 64))) == [(4, 4), (3, 3), (2, 2)]
 
 

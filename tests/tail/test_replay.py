@@ -4,6 +4,8 @@ from tests.support import networks
 from tests.support.untouched import untouched
 from torch import Tensor, nn
 
+from l2caf import L2CAF
+from l2caf.errors import TailError
 from l2caf.layouts import ChannelsFirst
 from l2caf.tail import Inputs, Keep, LayerCalls, Slots, Tail, cut
 
@@ -94,3 +96,28 @@ def test_a_half_precision_network_replayed_in_single_precision_keeps_its_weights
     assert not tail.is_widened
     assert wide.reference.dtype == torch.float32
     assert torch.allclose(wide.reference, tail.reference.float(), atol=1e-2)
+
+
+class Sizes(nn.Module):
+    """A Python list with an entry for each picture, as detectors keep their pictures' sizes."""
+
+    def forward(self, x: Tensor) -> list[int]:
+        return [x.shape[2]] * len(x)
+
+
+class CountsFirst(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes = Sizes()
+        self.trunk = nn.Conv2d(3, 4, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        sizes = self.sizes(x)
+        y = self.trunk(x)
+        return torch.stack([y[i].mean((1, 2)) / size for i, size in enumerate(sizes)])
+
+
+def test_a_network_that_counts_its_inputs_before_the_layer_is_refused_with_the_reason() -> None:
+    model = CountsFirst().eval()
+    with pytest.raises(TailError, match="replaying 3 filtered maps gave 2 outputs: the network counts its inputs"):
+        L2CAF(model, "trunk")(networks.pictures(2))

@@ -108,8 +108,8 @@ def _of_frames(shape: Sequence[int], space: Space) -> Iterator[Proposal | Row]:
 
 def _of_windows(shape: Sequence[int], space: Space) -> Iterator[Proposal]:
     """Windows of a square number of positions, folded into the batch."""
-    side = math.isqrt(shape[1])
-    if len(shape) != 3 or side * side != shape[1] or side == 1:
+    side = math.isqrt(shape[1]) if len(shape) == 3 else 0
+    if side < 2 or side * side != shape[1]:
         return
     for down in range(1, shape[0] + 1):
         if shape[0] % down:

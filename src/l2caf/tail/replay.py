@@ -162,6 +162,12 @@ class Tail:
             ) from error
         if output.is_meta:
             raise TailError("the output reads values from before the layer that were not kept")
+        if len(output) != len(place.rows):
+            raise TailError(
+                f"replaying {len(place.rows)} filtered maps gave {len(output)} outputs: the network counts its inputs "
+                "before the layer, as detectors do that take pictures of different sizes; explain an inner network of "
+                "it, such as its backbone with its heads"
+            )
         return output
 
     def in_float32(self) -> "Tail":
