@@ -65,7 +65,7 @@ def proposals(shape: Sequence[int], spaces: Sequence[Space]) -> Iterator[Proposa
     Yields:
         Proposals, the most usual first.
     """
-    for space in spaces:
+    for space in spaces if len(shape) > 2 else ():
         if len(space.sizes) == 3:
             yield from _of_frames(shape, space)
         if shape[0] == 1:
