@@ -120,11 +120,13 @@ def test_every_network_is_explained_as_any_other(name: str) -> None:
     x = torch.randn(2, 3, 64, 64)
     assert loaded.model(x).shape == (2, 7)
     caf = L2CAF(loaded.model)
-    for found in (caf(x), caf(x, "top1")):
+    with caf.cut(x) as cut:
+        maps = caf.on(cut), caf.on(cut, "top1")
+        cam, gradcam = CAM(loaded.model).on(cut, "top1").map, GradCAM(loaded.model).on(cut, "top1").map
+    for found in maps:
         assert found.question.layer == ("first" if name.endswith("acol") else "features")
         assert found.filter.shape[2:] == ((8, 8) if name.startswith("digits") else (4, 4))
         assert all(one == Certificate.GLOBAL for one in found.certificate.flat)
-    cam, gradcam = CAM(loaded.model)(x, "top1").map, GradCAM(loaded.model)(x, "top1").map
     assert torch.allclose(cam.clamp(min=0), gradcam * gradcam[0, 0].numel(), rtol=1e-3, atol=1e-5)
 
 

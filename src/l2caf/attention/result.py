@@ -72,6 +72,11 @@ class Attention:
         return self.evidence.certificate
 
     @property
+    def locality(self) -> Locality:
+        """How well the positions of the layer follow the picture: measured, once for a network and inputs of a shape."""
+        return self.evidence.locality
+
+    @property
     def undecided(self) -> Bool[Tensor, "*maps"]:
         """Where the uniform filter does as well as the best one: the map carries no spatial information.
 
@@ -150,7 +155,7 @@ class Attention:
         labels = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
         return (
             f"Attention({b} inputs{of_runs} x {k} maps on {'x'.join(map(str, self.grid))} of {asked.layer!r}: "
-            f"{asked.objective}, {asked.constraint}; {self.evidence.solver}: {labels})"
+            f"{asked.objective}, {asked.constraint}; {self.evidence.solver}: {labels}; {self.locality})"
         )
 
     def _repr_html_(self) -> str:
