@@ -123,5 +123,6 @@ def test_a_notebook_shows_a_map_for_every_input_and_target_with_loss_and_certifi
 def test_the_repr_is_one_line_without_tensors() -> None:
     attention = L2CAF(networks.gap())(networks.pictures(), "top2")
     assert repr(attention) == (
-        "Attention(3 inputs x 2 maps on 8x8 of '0': ClassSpecific(others='sum'), l2; exact: 6 global)"
+        "Attention(3 inputs x 2 maps on 8x8 of '0': ClassSpecific(others='sum'), l2; exact: 6 global; "
+        "follows 1.00 (chance 0.66))"
     )

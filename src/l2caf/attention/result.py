@@ -73,7 +73,7 @@ class Attention:
 
     @property
     def locality(self) -> Locality:
-        """How well the positions of the layer follow the picture: measured, once for a network and inputs of a shape."""
+        """How well the positions of the layer follow the picture, as was measured when it was first looked at."""
         return self.evidence.locality
 
     @property
