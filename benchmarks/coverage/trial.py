@@ -31,6 +31,7 @@ from l2caf import L2CAF, Attention, L2CAFError
 from l2caf.layouts import Layout
 
 OUTCOMES: Final = ("on the picture", "refused", "wrong", "cannot be told", "skipped")
+ALIKE: Final = 1e-5  # what a network says of two pictures differs by more, or it says nothing of them
 
 
 @dataclass
@@ -98,6 +99,8 @@ def _try(row: Row, subject: Subject, *, peers: bool) -> None:
     try:
         model = subject.network()
         inputs = subject.feed(subject.pictures(2))
+        if _says_the_same(model, inputs, subject):
+            _calibrate(model, inputs)
         seconds = _seconds_of(model, inputs)
     except Exception as error:  # noqa: BLE001  (an absent library, a network that does not run: no fault of ours)
         row.outcome, row.why = "skipped", _said(error)
@@ -116,6 +119,26 @@ def _try(row: Row, subject: Subject, *, peers: bool) -> None:
     row.why = "while its positions were judged"
     verdict = where(model, subject, claim)
     row.outcome, row.why = ("wrong", "; ".join(faults)) if faults else (verdict.outcome, verdict.why)
+
+
+def _says_the_same(model: nn.Module, inputs: Any, subject: Subject) -> bool:
+    """Whether the network says the same of two pictures, but for the last digits."""
+    with torch.inference_mode():
+        said = read(call(model, inputs), subject.output).double()
+    return bool((said[0] - said[1]).norm() <= ALIKE * said.norm())
+
+
+def _calibrate(model: nn.Module, inputs: Any) -> None:
+    """Give batch normalisations the statistics of these inputs: at random weights the signal of others fades."""
+    norms = [
+        module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
+    ]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    with torch.inference_mode():
+        call(model, inputs)
+    model.eval()
 
 
 def _seconds_of(model: nn.Module, inputs: Any) -> float:
