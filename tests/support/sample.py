@@ -23,7 +23,7 @@ TIMM = {
     "pvt_v2_b0": 96, "mobilevit_xxs": 128, "ghostnet_050": 96,
     "edgenext_xx_small": 128, "crossvit_tiny_240": 240, "mobilenetv3_small_050": 128,
 }  # fmt: skip
-TORCHVISION = {"shufflenet_v2_x0_5": 96, "squeezenet1_1": 96, "mobilenet_v3_small": 96, "densenet121": 96}
+TORCHVISION = {"shufflenet_v2_x0_5": 160, "squeezenet1_1": 96, "mobilenet_v3_small": 160, "densenet121": 96}
 
 
 class Scan(nn.Module):
