@@ -158,7 +158,8 @@ def _explain(row: Row, model: nn.Module, inputs: Any, subject: Subject, seconds:
     row.first_cost = (time.perf_counter() - start) / seconds
     row.layer, row.layout = oblivious.question.layer, oblivious.question.layout
     start = time.perf_counter()
-    specific = caf(inputs, "top2") if oblivious.output.shape[1] >= 2 else oblivious  # of one number there are no classes
+    has_classes = oblivious.output.shape[1] >= 2
+    specific = caf(inputs, "top2") if has_classes else oblivious
     row.cost = (time.perf_counter() - start) / seconds
     row.solver = f"{oblivious.evidence.solver} | {specific.evidence.solver}"
     row.certificates = " ".join(sorted({one.label for map_ in (oblivious, specific) for one in map_.certificate.flat}))
