@@ -2,19 +2,14 @@
 
 import pytest
 import torch
-from torch import Tensor
 
-from l2caf.errors import LayoutError
 from l2caf.layouts import (
     ChannelsFirst,
     ChannelsLast,
     Frames,
-    Layout,
     Proposal,
     Row,
-    Space,
     Tokens,
-    given_layout,
     given_proposals,
     likeliest_layout,
     proposals,
@@ -50,34 +45,6 @@ def test_shapes_without_a_grid_have_no_layout(shape: tuple[int, ...]) -> None:
     assert likeliest_layout(shape, (224, 224)) is None
 
 
-@pytest.mark.parametrize(
-    ("shape", "axes"),
-    [
-        ((1, 3, 64, 48), [(2, 3)]),
-        ((1, 64, 48, 3), [(1, 2)]),
-        ((1, 12, 64, 48), [(2, 3)]),
-        ((1, 8, 3, 64, 48), [(2, 3, 4), (1, 3, 4), (3, 4)]),
-        ((1, 8, 64, 48, 3), [(1, 2, 3), (2, 3)]),
-        ((1, 1, 100), [(2,)]),
-        ((1, 64, 48), [(2,), (1, 2), (1,)]),
-        ((1, 100), [(1,)]),
-        ((1,), []),
-        ((1, 3, 1, 1), []),
-    ],
-)
-def test_any_axes_but_a_few_channels_may_be_space(shape: tuple[int, ...], axes: list[tuple[int, ...]]) -> None:
-    found = spaces(0, torch.Size(shape))
-    assert [space.axes for space in found] == axes
-    assert all(space.sizes == tuple(shape[axis] for axis in space.axes) for space in found)
-
-
-def test_a_picture_is_drawn_with_its_channels_in_front() -> None:
-    last = torch.rand(2, 5, 7, 3)
-    assert torch.equal(Space(0, (1, 2), (5, 7)).picture(last), last.movedim(3, 1))
-    clip = torch.rand(2, 4, 3, 5, 7)
-    assert Space(0, (1, 3, 4), (4, 5, 7)).picture(clip) is clip
-
-
 def test_a_map_of_four_axes_may_have_them_in_any_order_and_a_row_any_grid() -> None:
     picture = spaces(0, torch.Size((1, 3, 64, 64)))
     names = [one.layout.name for one in proposals((1, 8, 8, 8), picture) if isinstance(one, Proposal)]
@@ -102,27 +69,3 @@ def test_what_the_user_said_of_one_frame_holds_for_all_frames_of_a_clip() -> Non
     whole = Frames(ChannelsFirst(), 3, "frame")
     assert given_proposals(whole, torch.zeros(3, 5, 8, 8), CLIP)[0].layout is whole
     assert given_proposals(Tokens((2, 2)), torch.zeros(1, 5, 8, 8), CLIP) == []
-
-
-@pytest.mark.parametrize("choice", [Tokens((2, 2)), ChannelsLast()])
-def test_a_layout_may_be_given_itself_by_name_or_by_a_function(choice: Layout) -> None:
-    def says(_: Tensor) -> Layout:
-        return choice
-
-    for given in (given_layout(choice), given_layout(says)):
-        assert given is not None
-        assert given(torch.zeros(1, 4, 3)) == choice
-    assert given_layout("auto") is None
-
-
-@pytest.mark.parametrize(
-    ("choice", "message"),
-    [
-        ("hwc", "unknown layout 'hwc'.*channels-first, channels-last.*Tokens"),
-        ("channel-first", "did you mean 'channels-first'"),
-        (ChannelsFirst, "expected 'auto', a name, a layout such as Tokens"),
-    ],
-)
-def test_a_choice_that_is_no_layout_is_refused_with_what_there_is(choice: object, message: str) -> None:
-    with pytest.raises(LayoutError, match=message):
-        given_layout(choice)  # type: ignore[arg-type]

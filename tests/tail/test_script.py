@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from l2caf.errors import LayerError, LayoutError
 from l2caf.tail import Inputs, LayerCalls, is_picture, record
-from l2caf.tail.script import Held, held_by, tensors_in, with_part
+from l2caf.tail.script import Held, held_by
+from l2caf.tail.trees import tensors_in, with_part
 
 
 def test_inputs_are_a_tensor_a_tuple_or_a_mapping() -> None:

@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from l2caf.attention.accepted import accepted_inputs, accepted_network, in_our_words
+from l2caf.attention.answer import attention_of
+from l2caf.attention.cut import Cut, CutOptions
 from l2caf.attention.discovery import LayerInfo, resolve_layer
 from l2caf.attention.output import OutputChoice, output_reader
-from l2caf.attention.plan import HALF, Cut, CutOptions, Plan, Shapes, cut_open, list_layers
+from l2caf.attention.plan import HALF, Plan, Shapes, cut_open, list_layers
 from l2caf.attention.question import Question, described
-from l2caf.attention.result import Attention, attention_of
+from l2caf.attention.result import Attention
 from l2caf.attention.solve import Solved, Solver, solve
 from l2caf.attention.targets import Target, resolve_targets
 from l2caf.constraints import named_constraint

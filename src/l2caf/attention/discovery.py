@@ -18,7 +18,7 @@ from l2caf.errors import LayerError, nearest
 from l2caf.guard import Args, Kwargs, genuine_call, intercept, version_of
 from l2caf.layouts import ChannelsFirst, Layout, Proposal, Row, Space
 from l2caf.tail import Inputs
-from l2caf.tail.script import tensors_in
+from l2caf.tail.trees import tensors_in
 
 MIN_REACH: Final = 0.5  # positions that must reach the output
 SAMPLE: Final = 2**15  # elements of a map that are compared: of a larger one every so many channels

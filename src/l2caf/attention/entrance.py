@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from torch import nn
 
-from l2caf.tail.script import tensors_in, with_part
+from l2caf.tail.trees import tensors_in, with_part
 
 INPUT: Final = "input"
 

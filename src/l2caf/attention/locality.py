@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from l2caf.attention.discovery import Candidate, FoundCall, LayerInfo, Listing, list_calls
 from l2caf.attention.following import BARELY, Following, Locality, Ratios, Verdict, following, log_ratios
 from l2caf.attention.frames import sees_volumes
+from l2caf.attention.responses import Axis, Moves, Responses, half_drawn_anew, positions
 from l2caf.attention.tokens import Arrangement, arrangements
 from l2caf.errors import LayoutError
-from l2caf.guard import Args, Kwargs, genuine_call, intercept
+from l2caf.guard import intercept
 from l2caf.layouts import Layout, LayoutChoice, Proposal, Row, Space, given_layout, given_proposals, proposals, spaces
 from l2caf.tail import Inputs
-from l2caf.tail.script import tensors_in
 
 MAX_PASSES: Final = 10  # of one input, the unchanged one included
 DRAW_SEED: Final = 20071231  # any fixed number
@@ -33,12 +33,9 @@ CONTRADICTED: Final = -3.0  # deviations below chance at which even a convolutio
 IN_DOUBT: Final = 2.0  # deviations above chance from which another draw may decide
 POOLED: Final = 16  # maps with rows of one length in which a grid is sought together
 
-Axis = tuple[int, int]  # a tensor of the inputs, and one of its axes
-Responses = dict[tuple[int | None, Axis], tuple[list[Tensor], list[Tensor]]]  # by feature axis; one a draw, each half
-
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class Measured:
     """One layout of one map, measured.
 
     Attributes:
@@ -91,7 +88,7 @@ class Survey:
     draws: int = 0
     _responses: dict[Candidate, Responses] = field(default_factory=dict)
     _arrangements: dict[Row, list[Arrangement]] = field(default_factory=dict)
-    _matches: dict[Candidate, Match | None] = field(default_factory=dict)
+    _matches: dict[Candidate, Measured | None] = field(default_factory=dict)
 
     @property
     def axes(self) -> list[Axis]:
@@ -116,7 +113,7 @@ class Survey:
         for axis in self.axes:
             for half in range(2):
                 changed = half_drawn_anew(self.one, axis, half, generator)
-                watch = _Moves(runs, self._responses, axis, half)
+                watch = Moves(runs, self._responses, axis, half)
                 with (
                     suppress(Exception),  # a network may refuse such a picture with whatever it likes: nothing is seen
                     torch.no_grad(),
@@ -154,24 +151,24 @@ class Survey:
             one.is_certain or one.following.total > IN_DOUBT for one in matches
         )
 
-    def _match(self, candidate: Candidate) -> Match | None:
+    def _match(self, candidate: Candidate) -> Measured | None:
         """A tensor's layout: one that follows the picture, or else a convolution's, or else the likeliest."""
         if candidate not in self._matches:
             self._matches[candidate] = max(self._tried(candidate), key=_rank, default=None)
         return self._matches[candidate]
 
-    def _tried(self, candidate: Candidate) -> Iterator[Match]:
+    def _tried(self, candidate: Candidate) -> Iterator[Measured]:
         """Its layouts, up to the first whose axes follow; of grids in a row, which may follow in part, all."""
         for proposed in candidate.proposed:
             ratios = self._ratios(candidate, proposed)
             if isinstance(proposed, Row):
                 for one in self._arranged(proposed):
-                    yield Match(one.layout, proposed.space, one.following(ratios), one.tries, one.least)
+                    yield Measured(one.layout, proposed.space, one.following(ratios), one.tries, one.least)
                 continue
             is_certain = self.listing.is_convolution(proposed.layout, candidate.shape)
             is_dark = not ratios or not any(bool(one.any()) for one in candidate.features.values())
             statistic = following(ratios, _grid(proposed.layout, candidate.shape))
-            match = Match(proposed.layout, proposed.space, statistic, is_certain=is_certain, is_dark=is_dark)
+            match = Measured(proposed.layout, proposed.space, statistic, is_certain=is_certain, is_dark=is_dark)
             yield match
             if match.follows and len(proposed.space.sizes) > 1:
                 return
@@ -192,7 +189,7 @@ class Survey:
         for number, axis in enumerate(proposed.space.axes):
             halves = responses.get((proposed.channels, (proposed.space.part, axis)))
             if halves is not None and len(halves[0]) == len(halves[1]):
-                first, second = (np.stack([_positions(proposed, one) for one in half]) for half in halves)
+                first, second = (np.stack([positions(proposed, one) for one in half]) for half in halves)
                 ratios[number] = log_ratios(first, second)
         return ratios
 
@@ -260,78 +257,9 @@ def nothing_follows(survey: Survey) -> str:
     )
 
 
-def half_drawn_anew(one: Inputs, axis: Axis, half: int, generator: torch.Generator) -> Inputs:
-    """An input with one half along an axis of a tensor drawn anew, and of all tensors of the same shape.
-
-    Args:
-        one: the input.
-        axis: which tensor, and which of its axes.
-        half: 0 for the first half, 1 for the second; what lies in the middle of an odd axis stays.
-        generator: what draws the numbers, from the tensor's own values, so that they are such as the network takes.
-
-    Returns:
-        Another input.
-    """
-    part, along = axis
-    like = one.tensors()[part]
-
-    def changed(tensor: Tensor) -> Tensor:
-        if tensor.shape != like.shape or tensor.dtype != like.dtype:
-            return tensor
-        size = tensor.shape[along]
-        place = slice(0, size // 2) if half == 0 else slice(size - size // 2, size)
-        drawn = tensor.clone()
-        part_of_it = drawn[(*(slice(None),) * along, place)]
-        places = torch.randint(tensor.numel(), part_of_it.shape, generator=generator).to(tensor.device)
-        values = tensor.flatten()[places]
-        is_constant = torch.equal(values, part_of_it)
-        part_of_it.copy_(
-            torch.rand(values.shape, generator=generator) + tensor.flatten()[0].cpu() if is_constant else values
-        )
-        return drawn
-
-    return one.map(changed)
-
-
-@dataclass(slots=True)
-class _Moves:
-    """Answers the module calls of a pass of a changed input, and notes how far the features of each place moved."""
-
-    runs: dict[tuple[nn.Module, int], FoundCall]
-    responses: dict[Candidate, Responses]
-    axis: Axis
-    half: int
-    counts: dict[nn.Module, int] = field(default_factory=dict)
-
-    def __call__(self, module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
-        output = genuine_call(module, args, kwargs)
-        count = self.counts[module] = self.counts.get(module, -1) + 1
-        call = self.runs.get((module, count))
-        if call is not None:
-            tensors = tensors_in(output)
-            for candidate in call.candidates:
-                if candidate.part < len(tensors) and tuple(tensors[candidate.part].shape) == candidate.shape:
-                    self._note(candidate, tensors[candidate.part])
-        return output
-
-    def _note(self, candidate: Candidate, tensor: Tensor) -> None:
-        of = self.responses.setdefault(candidate, {})
-        for channels, features in candidate.features.items():
-            moved = candidate.sample(tensor, channels).float() - features
-            response = moved.abs_().sum(dim=-1 if channels is None else channels, keepdim=True)
-            of.setdefault((channels, self.axis), ([], []))[self.half].append(response.cpu())
-
-
-def _rank(match: Match) -> tuple[float, bool]:
+def _rank(match: Measured) -> tuple[float, bool]:
     """How much speaks for a layout of a map."""
     return match.following.total if match.follows else -math.inf, match.is_certain
-
-
-def _positions(proposed: Proposal | Row, response: Tensor) -> np.ndarray:
-    """The responses of the positions of a layout, or of all tokens of a row."""
-    if isinstance(proposed, Proposal) and proposed.channels is not None:
-        response = proposed.layout.vectors(response)
-    return response.flatten().numpy()
 
 
 def _grid(layout: Layout, shape: Sequence[int]) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from l2caf.attention.locality import Survey
 from l2caf.guard import Args, Kwargs, genuine_call, intercept
 from l2caf.tail import Inputs
 from l2caf.tail.replay import ReadOutput
-from l2caf.tail.script import with_part
+from l2caf.tail.trees import with_part
 
 WINDOW: Final = 48  # candidates differentiated at first; the graph of a whole network is only built if none serves
 REACHED_RTOL: Final = 1e-4  # |A_p . dA_p| against |A_p| |dA_p|: rounding gives 1e-6, unrelated vectors 1e-2

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,12 +20,9 @@ from torch import Tensor
 from l2caf import pictures, storage
 from l2caf.attention import notebook
 from l2caf.attention.evidence import Evidence, Trace
-from l2caf.attention.following import Locality, Verdict
-from l2caf.attention.plan import Cut
+from l2caf.attention.following import Locality
 from l2caf.attention.question import Question
-from l2caf.attention.solve import Solved
 from l2caf.errors import DataError, StorageError
-from l2caf.shapes import Flags, Targets
 from l2caf.solvers import Certificate
 
 FORMAT: Final = "l2caf.attention/3"
@@ -249,58 +245,3 @@ class Attention:
             )
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise StorageError(f"{folder} is damaged and cannot be read: {error}") from error
-
-
-def attention_of(solved: Solved, undecided: Flags, cut: Cut, question: Question, targets: Targets | None) -> Attention:
-    """The answer to a question, from what the solver found.
-
-    Args:
-        solved: m rows: inputs of the network major, then runs of the layer, targets minor.
-        undecided: (m,), where the uniform filter does as well.
-        cut: the network, cut open, and the tail that was solved.
-        question: what was asked.
-        targets: (m / k, k) classes, alike for the runs of an input; None for maps of no class.
-
-    Returns:
-        The attention.
-    """
-    tail = cut.tail
-    solution, runs = solved.solution, tail.n_calls
-    b = tail.n_inputs // runs
-    maps = (b, -1) if question.runs is None else (b, runs, len(solution.filters) // tail.n_inputs)
-
-    def shaped(values: Tensor) -> Tensor:
-        return values.reshape(maps)
-
-    certificates = np.empty(len(solution.filters), dtype=object)
-    is_elsewhere = (
-        cut.locality.verdict is Verdict.ELSEWHERE
-    )  # nothing is proven of a picture that the map does not show
-    certificates[:] = [Certificate.ELSEWHERE if is_elsewhere else own for own in solution.certificates]
-    axes = tuple(shaped(solution.loss).shape)
-    evidence = Evidence(
-        certificate=certificates.reshape(axes),
-        residual=shaped(solution.residual),
-        undecided=shaped(undecided),
-        iterations=shaped(solution.iterations),
-        solver=solution.solver + (" in float32" if tail.is_widened else ""),
-        locality=cut.locality,
-        unique=None if solution.unique is None else shaped(solution.unique),
-        spread=None if solution.spread is None else shaped(solution.spread),
-        start=None if solution.start is None else np.array(solution.start).reshape(axes),
-    )
-    trace = None
-    if solution.trace is not None and solution.trace_loss is not None:
-        along = (len(solution.trace), *axes)
-        trace = Trace(solution.trace.reshape(*along, *tail.grid), solution.trace_loss.reshape(along))
-    return Attention(
-        filter=solution.filters.reshape(*axes, *tail.grid).to(torch.promote_types(torch.float32, tail.features.dtype)),
-        loss=shaped(solution.loss),
-        uniform_loss=shaped(solved.uniform_loss),
-        target=None if targets is None else targets[::runs],
-        output=tail.reference[::runs],
-        question=question,
-        evidence=evidence,
-        inputs=cut.pictures(),
-        trace=trace,
-    )

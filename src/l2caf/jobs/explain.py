@@ -139,8 +139,7 @@ def explain(  # noqa: PLR0913  (what, with what, whereto; the rest by keyword)
                 caf(batch.inputs)
             found = _explain_one(request, batch, loaded.card.labels, caf, methods)
             entries.append(found.entry)
-            asked, evidence = found.ours[0].question, found.ours[0].evidence
-            layer = f"{asked.layer} ({asked.layout}); {evidence.locality.verdict.value}: {evidence.locality}"
+            layer = _layer_of(found.ours[0])
             found.save(place := folder / f"{number:05d}-{request.file.stem}")
             if animate:
                 _write_animations(place, request.target, batch, loaded.card.labels, caf)
@@ -157,6 +156,12 @@ def _settings(loaded: LoadedModel, layer: str, n_pictures: int, methods: Mapping
     """What the page and the manifest say of the whole run."""
     told = {"network": loaded.name, "layer": layer, "pictures": str(n_pictures), "fit": loaded.card.fit or ""}
     return told | ({"methods": ", ".join(methods)} if methods else {})
+
+
+def _layer_of(attention: Attention) -> str:
+    """The layer that was looked at, and whether it shows the picture."""
+    asked, locality = attention.question, attention.locality
+    return f"{asked.layer} ({asked.layout}); {locality.verdict.value}: {locality}"
 
 
 def _check_classes(requests: Sequence[PictureRequest], methods: Mapping[str, Method]) -> None:

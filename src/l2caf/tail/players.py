@@ -12,17 +12,8 @@ from torch.utils import _pytree as pytree
 from l2caf.errors import TailError
 from l2caf.guard import Args, Kwargs, genuine_call
 from l2caf.tail.place import Place
-from l2caf.tail.script import (
-    FIRST_AXIS,
-    Event,
-    Held,
-    LayerCalls,
-    Recording,
-    RowAxes,
-    Step,
-    tensors_in,
-    with_part,
-)
+from l2caf.tail.script import FIRST_AXIS, Event, Held, LayerCalls, Recording, RowAxes, Step
+from l2caf.tail.trees import tensors_in, with_part
 
 
 class _ShapesMeetValues(TorchFunctionMode):

@@ -30,7 +30,8 @@ from torch.utils import _pytree as pytree
 
 from l2caf.errors import LayerError, TailError
 from l2caf.guard import Args, Kwargs, genuine_call, intercept
-from l2caf.tail.script import Event, Held, Inputs, LayerCalls, Recording, Step, held_by, tensors_in, with_part
+from l2caf.tail.script import Event, Held, Inputs, LayerCalls, Recording, Step, held_by
+from l2caf.tail.trees import tensors_in, with_part
 
 
 @dataclass(slots=True)

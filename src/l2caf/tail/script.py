@@ -1,6 +1,5 @@
 """What a recording is: the inputs, the steps on the way to the layer, and what each of them returned."""
 
-import itertools
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from l2caf.errors import LayerError, LayoutError
 from l2caf.guard import Args, Kwargs, genuine_call, intercept, version_of
+from l2caf.tail.trees import tensors_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,26 +293,3 @@ def _in_float32(tensor: Tensor) -> Tensor:
 def held_by(event: Event) -> list[Held]:
     """Every tensor that a step returned."""
     return [leaf for leaf in pytree.tree_leaves(event.output) if isinstance(leaf, Held)]
-
-
-def tensors_in(tree: object) -> list[Tensor]:
-    """Every tensor in nested tuples, lists and dicts, in order."""
-    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def _itself(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-def with_part(
-    tree: Any, part: int, function: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor] = _itself
-) -> Any:
-    """Nested tuples, lists and dicts, with `function` of their `part`-th tensor and `other` of the other tensors."""
-    if isinstance(tree, Tensor):  # most layers: every replay comes here, and walking a tree costs 15 us
-        return function(tree)
-    numbers = itertools.count()
-
-    def changed(tensor: Tensor) -> Tensor:
-        return function(tensor) if next(numbers) == part else other(tensor)
-
-    return pytree.tree_map_only(Tensor, changed, tree)
