@@ -43,7 +43,7 @@ def subjects() -> Iterator[Subject]:
     yield from _classifiers()
     for kind in (_self_supervised, _detectors, _segmenters, _pictures_and_words, _language_models, _clips):
         for name, build, size, output, feed in kind():
-            axes = (0, 2, 3) if len(size) == 4 else None  # (t, c, h, w)
+            axes = {4: (0, 2, 3), 2: (0,)}.get(len(size))  # (t, c, h, w), or a row of patches
             yield Subject(f"transformers/{name}", build, size, output, feed, axes)
 
 
@@ -203,7 +203,7 @@ def _pictures_and_words() -> Iterator[Entry]:
     yield "Siglip", siglip, size, "logits_per_image", three
     siglip_vision = partial(_make, "SiglipVisionModel", "SiglipVisionConfig", LAYERS)
     yield "Siglip vision", siglip_vision, size, "pooler_output", as_pixel_values
-    yield "Siglip2", partial(_two_towers, "Siglip2", TEXT, LAYERS), (3, 256, 256), "logits_per_image", _patches
+    yield "Siglip2", partial(_two_towers, "Siglip2", TEXT, LAYERS), (256, 768), "logits_per_image", _patches
     align = partial(_two_towers, "Align", TEXT, {"image_size": 289, "depth_coefficient": 1.0})
     yield "Align", align, (3, 289, 289), "logits_per_image", three
     seg = partial(_make, "CLIPSegForImageSegmentation", "CLIPSegConfig", {})
@@ -224,14 +224,11 @@ def _two_towers(name: str, text: dict[str, Any], vision: dict[str, Any]) -> nn.M
     return _make(f"{name}Model", f"{name}Config", {"text_config": text, "vision_config": vision})
 
 
-def _patches(pictures: Tensor) -> dict[str, Tensor]:
-    """Siglip2 takes pictures that are cut into patches already: (b, 16 * 16, 16 * 16 * 3)."""
-    b = len(pictures)
+def _patches(rows: Tensor) -> dict[str, Tensor]:
+    """Siglip2 takes pictures that are cut into a row of 16 x 16 patches already: (b, 16 * 16, 16 * 16 * 3)."""
+    b = len(rows)
     return {
-        "pixel_values": pictures.unflatten(3, (16, 16))
-        .unflatten(2, (16, 16))
-        .permute(0, 2, 4, 3, 5, 1)
-        .reshape(b, 256, 768),
+        "pixel_values": rows,
         "pixel_attention_mask": torch.ones(b, 256, dtype=torch.long),
         "spatial_shapes": torch.tensor([[16, 16]]).repeat(b, 1),
         "input_ids": torch.arange(2, 10).repeat(3, 1),
