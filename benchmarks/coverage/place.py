@@ -1,8 +1,9 @@
 """Do the positions of a map follow the picture? Judged from outside, by forward passes of the network alone.
 
 A map claims: this vector of the layer's output belongs to that place of the picture. The claim is taken at its word and
-tried. One strip of a random picture is drawn anew, as wide as a position is long, once for each of several places
-along each axis. If the claim is true, the vectors that are said to lie on the strip move more than those far from it.
+tried. One strip of a random picture is drawn anew, as wide as a position is long (of fine grids wider), once for each of
+several places along each axis. If the claim is true, the vectors that are said to lie on the strip move more than those
+far from it.
 Strips along every axis suffice: an order of positions that keeps each row in its row and each column in its column is
 the right one.
 
@@ -28,6 +29,7 @@ from torch import Tensor
 Outcome = Literal["on the picture", "wrong", "cannot be told"]
 See = Callable[[Tensor], Tensor]  # pictures (b, *size) -> the vectors that the claim calls positions (b, p, c)
 
+FINE: Final = 16  # a strip is a position wide, and this share of the axis at least, or few of many positions move
 STRIPS: Final = 6  # along one axis; more of them sharpen nothing that more draws do not
 DRAWS: Final = (1, 2, 6)  # random pictures: as many as it takes
 AT_ONCE: Final = 7  # pictures in one pass
@@ -183,6 +185,7 @@ class _Movement:
 
     def __post_init__(self) -> None:
         count = min(self.n, STRIPS, self.size[self.of_picture])
+        self.beside = self.n // (2 * FINE)
         self.strips = [round((self.n - 1) * i / max(1, count - 1)) for i in range(count)]
         self.energy = torch.zeros(math.prod(self.grid), count, dtype=torch.float64)
         self.apart = torch.zeros_like(self.energy)
@@ -205,8 +208,8 @@ class _Movement:
 
     def _with_strip(self, base: Tensor, other: Tensor, strip: int) -> Tensor:
         length = self.size[self.of_picture]
-        first = min(length - 1, strip * length // self.n)
-        last = max(first + 1, (strip + 1) * length // self.n)
+        first = min(length - 1, max(0, strip - self.beside) * length // self.n)
+        last = max(first + 1, min(self.n, strip + self.beside + 1) * length // self.n)
         picture = base.clone()
         picture.narrow(self.of_picture, first, last - first).copy_(other.narrow(self.of_picture, first, last - first))
         return picture
@@ -225,7 +228,8 @@ class _Movement:
 
     def _axis(self, energy: Tensor, alike: float, generator: torch.Generator) -> Axis:
         own = _centred((energy + max(self.floor, 1e-8 * float(energy.max()))).log())
-        distance = (self.places[:, None] - torch.tensor(self.strips)[None]).abs().double() / self.n
+        apart = (self.places[:, None] - torch.tensor(self.strips)[None]).abs()
+        distance = (apart - self.beside).clamp_min(0).double() / self.n
         near = _centred(-distance)
         scale = float(own.norm() * near.norm())
         if scale == 0:
