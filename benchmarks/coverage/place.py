@@ -1,7 +1,7 @@
 """Do the positions of a map follow the picture? Judged from outside, by forward passes of the network alone.
 
 A map claims: this vector of the layer's output belongs to that place of the picture. The claim is taken at its word and
-tried. One strip of a random picture is drawn anew, as wide as a position is long (of fine grids wider), once for each of
+tried. One strip of a random picture is drawn anew, as wide as a position is long (of fine grids wider), for each of
 several places along each axis. If the claim is true, the vectors that are said to lie on the strip move more than those
 far from it.
 Strips along every axis suffice: an order of positions that keeps each row in its row and each column in its column is
