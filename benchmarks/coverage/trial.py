@@ -7,7 +7,7 @@ The outcome is one of
 - `wrong`: the positions do not follow the picture, the filter or its loss is not what it is said to be, the network is
   not what it was, or the call ended in somebody else's exception or not at all;
 - `cannot be told`: there is a map, nothing else is wrong with it, but the movements of the positions do not say where
-  they lie;
+  they lie, or the library itself does not claim to know;
 - `skipped`: the network does not run here without the library.
 """
 
@@ -59,12 +59,14 @@ class Claim:
         layout: which of the numbers that the layer returns belong to which position.
         call: which run of the layer.
         part: which tensor of what it returns.
+        is_open: whether it says itself that it cannot tell whether they follow the picture.
     """
 
     layer: str
     layout: Layout
     call: int = 0
     part: int = 0
+    is_open: bool = False
 
 
 class Late(BaseException):
@@ -118,7 +120,12 @@ def _try(row: Row, subject: Subject, *, peers: bool) -> None:
         row.peers = {peer: ask(peer, model, inputs, row.layer) for peer in PEERS}
     row.why = "while its positions were judged"
     verdict = where(model, subject, claim)
-    row.outcome, row.why = ("wrong", "; ".join(faults)) if faults else (verdict.outcome, verdict.why)
+    if faults:
+        row.outcome, row.why = "wrong", "; ".join(faults)
+    elif claim.is_open and verdict.outcome == "wrong":
+        row.outcome, row.why = "cannot be told", f"as the library says itself: {verdict.why}"
+    else:
+        row.outcome, row.why = verdict.outcome, verdict.why
 
 
 def _says_the_same(model: nn.Module, inputs: Any, subject: Subject) -> bool:
@@ -176,7 +183,8 @@ def claim_of(caf: L2CAF, inputs: Any) -> Claim:
     """Where the library says that positions are."""
     with caf.cut(inputs) as cut:
         slots = cut.tail.slots
-        return Claim(cut.layer, slots.layout, slots.layer.calls[-1], slots.layer.part)
+        is_open = str(cut.locality).startswith("untold")
+        return Claim(cut.layer, slots.layout, slots.layer.calls[-1], slots.layer.part, is_open)
 
 
 def _faults(attention: Attention) -> list[str]:
