@@ -75,6 +75,11 @@ class Axis:
         return self.alike > ALIKE and self.agreement + 2 * self.spread > LEAST
 
     @property
+    def is_off(self) -> bool:
+        """Whether the map lies beside the picture: by more than a stride's half, and than a strip's."""
+        return abs(self.shift) > max(OFF, self.size // (2 * FINE))
+
+    @property
     def is_followed(self) -> bool:
         """Whether the order of the positions is not by chance, and is the picture's rather than like it."""
         return self.chance <= CHANCE and self.agreement > LEAST
@@ -139,7 +144,8 @@ def judge(
         if not any(movement.is_seen for movement in movements):
             return _unmoved(answer, tuple(size), generator)
         found = tuple(movement.judged(generator) for movement in movements)
-        if all(axis.is_followed for axis in found) or any(axis.is_hopeless for axis in found):
+        is_clear = all(axis.is_followed and not axis.is_off for axis in found)  # how far off is known by more draws
+        if is_clear or any(axis.is_hopeless for axis in found):
             break
     return _verdict(found)
 
@@ -155,7 +161,7 @@ def _unmoved(answer: See | None, size: tuple[int, ...], generator: torch.Generat
 
 def _verdict(axes: tuple[Axis, ...]) -> Verdict:
     figures = "; ".join(map(str, axes))
-    shifted = [axis for axis in axes if abs(axis.shift) > OFF and axis.is_followed]
+    shifted = [axis for axis in axes if axis.is_off and axis.is_followed]
     if shifted:
         return Verdict("wrong", f"the positions are off by {shifted[0].shift:+.1f} ({figures})", axes)
     if all(axis.is_followed for axis in axes):
